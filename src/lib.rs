@@ -1,0 +1,3 @@
+//! tamperscope (map to be completed)
+
+pub mod model;

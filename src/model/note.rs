@@ -1,0 +1,378 @@
+//! Facts that inspectors wrote down, each tied to the frame that completed it.
+
+use super::frame::FrameNo;
+use super::seq::Pos;
+use super::side::Side;
+use super::time::Time;
+use std::net::IpAddr;
+
+/// One fact of one flow.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// Frame that completed the fact.
+    pub frame: FrameNo,
+    /// Capture time of that frame.
+    pub ts: Time,
+    /// Who said it.
+    pub side: Side,
+    /// Stream position of the first byte of the message (TCP); `Pos::FIRST` for datagrams.
+    pub from: Pos,
+    /// Stream position after its last byte (TCP).
+    pub to: Pos,
+    /// What was said.
+    pub fact: Fact,
+}
+
+/// What was said. Text from the wire is raw bytes made lossy-free: invalid UTF-8 is kept as `\xNN` escapes by [`wire_text`].
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// A complete TLS ClientHello (from TLS over TCP or from QUIC CRYPTO frames).
+    ClientHello(Box<ClientHello>),
+    /// A ClientHello that was sent but is not the flow's own: a decoy of a desync tool, or a second version of the same range.
+    DecoyHello {
+        /// Its server name, if it has one.
+        sni: Option<Box<str>>,
+    },
+    /// A ClientHello record began, and these many bytes of it are still missing (kept up to date; at most one per flow).
+    PartialClientHello {
+        /// Length of the handshake message the header announces, in bytes, header included.
+        announced: u32,
+        /// Bytes of it that were seen.
+        have: u32,
+    },
+    /// A TLS ServerHello (or HelloRetryRequest).
+    ServerHello(Box<ServerHello>),
+    /// A TLS alert in clear.
+    TlsAlert {
+        /// 1 warning, 2 fatal.
+        level: u8,
+        /// Alert description (RFC 8446 §6).
+        description: u8,
+    },
+    /// An alert record that is encrypted.
+    TlsEncryptedAlert,
+    /// Names in the leaf certificate (TLS ≤ 1.2): subject CN first, then SAN dNSNames.
+    Certificate {
+        /// Common name, then alternative names, as written.
+        names: Vec<Box<str>>,
+        /// Issuer common name or organisation.
+        issuer: Option<Box<str>>,
+    },
+    /// First TLS application-data record of this side.
+    TlsApplicationData {
+        /// Length in its record header.
+        record_len: u16,
+    },
+    /// An HTTP/1 request head.
+    HttpRequest(Box<HttpRequest>),
+    /// An HTTP/1 response head (and the beginning of its body).
+    HttpResponse(Box<HttpResponse>),
+    /// A DNS query or answer.
+    Dns(Box<DnsMessage>),
+    /// A QUIC long-header packet: the first of each version and direction, and every Initial of the client (bounded).
+    Quic(Box<QuicInitial>),
+    /// A STUN message.
+    Stun(Box<Stun>),
+    /// A protocol recognised by its shape alone.
+    Shape(Shape),
+    /// This side's first payload bytes match no protocol known here.
+    Opaque {
+        /// Share of one bits, 0–8 per byte.
+        popcount: f32,
+        /// Share of printable ASCII, 0–1.
+        printable: f32,
+    },
+}
+
+/// Protocols recognised by shape, beyond those with a fact of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Shape {
+    /// RTP media with checked sequence and SSRC.
+    Rtp,
+    /// RTCP.
+    Rtcp,
+    /// DTLS handshake or record.
+    Dtls,
+    /// SSH banner.
+    Ssh,
+    /// SMTP, FTP, POP3 or IMAP greeting.
+    Mail,
+    /// BitTorrent handshake.
+    BitTorrent,
+    /// SOCKS greeting.
+    Socks,
+}
+
+/// Encrypted Client Hello as visible from outside (RFC 9849).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ech {
+    /// No `encrypted_client_hello` extension.
+    #[default]
+    None,
+    /// The extension is there, with an ordinary origin name outside: GREASE.
+    Grease,
+    /// The extension is there, with a known public name outside.
+    Real,
+}
+
+/// A ClientHello.
+#[derive(Clone, Debug, Default)]
+pub struct ClientHello {
+    /// Server name, lower case, without trailing dot; odd bytes escaped.
+    pub sni: Option<Box<str>>,
+    /// The name is not letters, digits, hyphens and dots.
+    pub sni_odd: bool,
+    /// ALPN values offered, in order.
+    pub alpn: Vec<Box<str>>,
+    /// JA4 fingerprint.
+    pub ja4: Box<str>,
+    /// Highest version offered (GREASE removed), e.g. 0x0304.
+    pub version: u16,
+    /// ECH as seen from outside.
+    pub ech: Ech,
+    /// A pre-shared key was offered.
+    pub psk: bool,
+    /// Early data was offered.
+    pub early_data: bool,
+    /// Handshake message length in bytes, header included.
+    pub len: u32,
+    /// TLS records it was spread over (0 for QUIC).
+    pub records: u16,
+    /// Offset of the server name inside the handshake message, 0 if none.
+    pub sni_at: u32,
+    /// DTLS use_srtp offered.
+    pub use_srtp: bool,
+}
+
+/// A ServerHello.
+#[derive(Clone, Debug, Default)]
+pub struct ServerHello {
+    /// Version selected (supported_versions if present).
+    pub version: u16,
+    /// Cipher suite selected.
+    pub cipher: u16,
+    /// ALPN selected, if visible.
+    pub alpn: Option<Box<str>>,
+    /// It is a HelloRetryRequest.
+    pub retry: bool,
+}
+
+/// An HTTP/1 request head.
+#[derive(Clone, Debug, Default)]
+pub struct HttpRequest {
+    /// Method.
+    pub method: Box<str>,
+    /// Host header, lower case, port removed; also the target of CONNECT.
+    pub host: Option<Box<str>>,
+    /// Request target, cut to 256 bytes.
+    pub target: Box<str>,
+    /// User-Agent, cut to 128 bytes.
+    pub agent: Option<Box<str>>,
+}
+
+/// An HTTP/1 response head and the beginning of its body.
+#[derive(Clone, Debug, Default)]
+pub struct HttpResponse {
+    /// Status code; 0 for bare HTML without a status line.
+    pub status: u16,
+    /// Location header, cut to 512 bytes.
+    pub location: Option<Box<str>>,
+    /// Server header, cut to 128 bytes.
+    pub server: Option<Box<str>>,
+    /// Content-Length, if given.
+    pub content_length: Option<u64>,
+    /// First bytes of the body (at most 2,048), escaped text.
+    pub body: Box<str>,
+}
+
+/// A DNS message.
+#[derive(Clone, Debug, Default)]
+pub struct DnsMessage {
+    /// Transaction id.
+    pub id: u16,
+    /// It is a response.
+    pub response: bool,
+    /// Response code (extended by EDNS where present).
+    pub rcode: u16,
+    /// AA, TC, RD, RA, AD bits as in the header.
+    pub flags: u16,
+    /// First question: name (lower case, no trailing dot).
+    pub qname: Box<str>,
+    /// First question: type.
+    pub qtype: u16,
+    /// Addresses in A, AAAA and in SVCB/HTTPS hints, with their TTL in seconds.
+    pub addresses: Vec<(IpAddr, u32)>,
+    /// CNAME and SVCB targets.
+    pub aliases: Vec<Box<str>>,
+    /// An SVCB/HTTPS record carried ECH keys.
+    pub ech: bool,
+    /// Records in the answer section.
+    pub answers: u16,
+    /// It came over TCP.
+    pub tcp: bool,
+}
+
+/// A QUIC long-header packet.
+#[derive(Clone, Debug, Default)]
+pub struct QuicInitial {
+    /// Version field.
+    pub version: u32,
+    /// Client's first destination connection id, hex.
+    pub dcid: Box<str>,
+    /// Packet type: 0 Initial, 1 0-RTT, 2 Handshake, 3 Retry, 4 version negotiation.
+    pub kind: u8,
+    /// Datagram length on the wire.
+    pub datagram_len: u32,
+    /// It was decrypted with the keys of its version (proof that it is QUIC).
+    pub decrypted: bool,
+    /// Name in a gQUIC CHLO, for versions without TLS.
+    pub gquic_sni: Option<Box<str>>,
+}
+
+/// A STUN message (RFC 8489, 8656).
+#[derive(Clone, Debug, Default)]
+pub struct Stun {
+    /// Message type field.
+    pub kind: u16,
+    /// Transaction id.
+    pub transaction: [u8; 12],
+    /// Attribute types in order (at most 16).
+    pub attributes: Vec<u16>,
+    /// REALM.
+    pub realm: Option<Box<str>>,
+    /// SOFTWARE.
+    pub software: Option<Box<str>>,
+    /// XOR-PEER-ADDRESS.
+    pub peer: Option<super::key::Endpoint>,
+    /// Message length on the wire, header included.
+    pub len: u32,
+    /// Length of USERNAME; the name itself is not kept.
+    pub username_len: u16,
+    /// ERROR-CODE.
+    pub error: Option<u16>,
+}
+
+/// Notes of a flow, bounded.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// In the order they were made.
+    pub list: Vec<Note>,
+    /// Facts not kept because the bound was reached.
+    pub dropped: u32,
+}
+
+/// Most notes a flow keeps.
+pub const NOTES_MAX: usize = 64;
+
+impl Notes {
+    /// Adds a note unless the flow has [`NOTES_MAX`].
+    pub fn push(&mut self, note: Note) {
+        if self.list.len() < NOTES_MAX {
+            self.list.push(note);
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
+    /// The flow's own ClientHello with its note.
+    pub fn client_hello(&self) -> Option<(&Note, &ClientHello)> {
+        self.list.iter().find_map(|n| match &n.fact {
+            Fact::ClientHello(h) => Some((n, &**h)),
+            _ => None,
+        })
+    }
+
+    /// The first ServerHello.
+    pub fn server_hello(&self) -> Option<(&Note, &ServerHello)> {
+        self.list.iter().find_map(|n| match &n.fact {
+            Fact::ServerHello(h) => Some((n, &**h)),
+            _ => None,
+        })
+    }
+
+    /// The first HTTP request.
+    pub fn http_request(&self) -> Option<(&Note, &HttpRequest)> {
+        self.list.iter().find_map(|n| match &n.fact {
+            Fact::HttpRequest(r) => Some((n, &**r)),
+            _ => None,
+        })
+    }
+
+    /// All HTTP responses.
+    pub fn http_responses(&self) -> impl Iterator<Item = (&Note, &HttpResponse)> {
+        self.list.iter().filter_map(|n| match &n.fact {
+            Fact::HttpResponse(r) => Some((n, &**r)),
+            _ => None,
+        })
+    }
+
+    /// All DNS messages.
+    pub fn dns(&self) -> impl Iterator<Item = (&Note, &DnsMessage)> {
+        self.list.iter().filter_map(|n| match &n.fact {
+            Fact::Dns(m) => Some((n, &**m)),
+            _ => None,
+        })
+    }
+
+    /// All STUN messages.
+    pub fn stun(&self) -> impl Iterator<Item = (&Note, &Stun)> {
+        self.list.iter().filter_map(|n| match &n.fact {
+            Fact::Stun(m) => Some((n, &**m)),
+            _ => None,
+        })
+    }
+
+    /// All QUIC long-header packets noted.
+    pub fn quic(&self) -> impl Iterator<Item = (&Note, &QuicInitial)> {
+        self.list.iter().filter_map(|n| match &n.fact {
+            Fact::Quic(q) => Some((n, &**q)),
+            _ => None,
+        })
+    }
+
+    /// Names of decoy hellos.
+    pub fn decoys(&self) -> impl Iterator<Item = (&Note, Option<&str>)> {
+        self.list.iter().filter_map(|n| match &n.fact {
+            Fact::DecoyHello { sni } => Some((n, sni.as_deref())),
+            _ => None,
+        })
+    }
+}
+
+/// Text from the wire, cut to `max` bytes: valid UTF-8 stays, every other byte and every control character becomes `\xNN`.
+///
+/// The result is safe to carry; outputs escape it again for their own medium.
+pub fn wire_text(bytes: &[u8], max: usize) -> Box<str> {
+    use std::fmt::Write;
+    let bytes = bytes.get(..max).unwrap_or(bytes);
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() {
+                let mut buf = [0u8; 4];
+                for b in c.encode_utf8(&mut buf).bytes() {
+                    let _ = write!(out, "\\x{b:02x}");
+                }
+            } else {
+                out.push(c);
+            }
+        }
+        for b in chunk.invalid() {
+            let _ = write!(out, "\\x{b:02x}");
+        }
+    }
+    out.into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wire_text_keeps_utf8_and_escapes_the_rest() {
+        assert_eq!(&*wire_text(b"web.telegram.org", 255), "web.telegram.org");
+        assert_eq!(&*wire_text("пример".as_bytes(), 255), "пример");
+        assert_eq!(&*wire_text(b"a\x1b[31mb\xff", 255), "a\\x1b[31mb\\xff");
+        assert_eq!(&*wire_text(b"abcdef", 3), "abc");
+    }
+}

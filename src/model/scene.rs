@@ -1,0 +1,149 @@
+//! What a detector sees: one flow, its label, its kin, and the capture it stands in.
+
+use super::finding::Control;
+use super::flow::{FlowRecord, Outcome};
+use super::key::Endpoint;
+use super::label::Label;
+use super::source::{SourceFacts, Vantage};
+use super::time::{Span, Time};
+use hashbrown::HashMap;
+use std::net::IpAddr;
+
+/// All flows of a source with the indices that find related ones. Built by the collector.
+#[derive(Default)]
+pub struct Kin<'a> {
+    /// Flows in first-frame order.
+    pub flows: &'a [FlowRecord],
+    /// Labels, parallel to `flows`.
+    pub labels: &'a [Option<Label>],
+    /// Flow indices by server address.
+    pub by_server: HashMap<IpAddr, Vec<u32>>,
+    /// Flow indices by the name asked for.
+    pub by_name: HashMap<&'a str, Vec<u32>>,
+    /// Flow indices by client address.
+    pub by_client: HashMap<IpAddr, Vec<u32>>,
+    /// Smallest round trip from the capture point to a server, over all flows whose SYN was sent once.
+    pub rtt: HashMap<IpAddr, Span>,
+}
+
+/// What a detector judges.
+pub struct Scene<'a> {
+    /// The flow.
+    pub flow: &'a FlowRecord,
+    /// Its service.
+    pub label: Option<&'a Label>,
+    /// Related flows.
+    pub kin: &'a Kin<'a>,
+    /// The capture.
+    pub source: &'a SourceFacts,
+}
+
+impl<'a> Kin<'a> {
+    /// Flows with this server address.
+    pub fn with_server(&self, ip: IpAddr) -> impl Iterator<Item = &'a FlowRecord> + '_ {
+        self.pick(self.by_server.get(&ip))
+    }
+    /// Flows that asked for this name.
+    pub fn with_name(&self, name: &str) -> impl Iterator<Item = &'a FlowRecord> + '_ {
+        self.pick(self.by_name.get(name))
+    }
+    /// Flows of this client address.
+    pub fn with_client(&self, ip: IpAddr) -> impl Iterator<Item = &'a FlowRecord> + '_ {
+        self.pick(self.by_client.get(&ip))
+    }
+    fn pick(&self, at: Option<&Vec<u32>>) -> impl Iterator<Item = &'a FlowRecord> + '_ {
+        let flows = self.flows;
+        let at: &[u32] = at.map_or(&[], Vec::as_slice);
+        // Bounded, so that a scan with a million flows to one host stays linear.
+        let skip = at.len().saturating_sub(KIN_MAX);
+        let ids: Vec<u32> = at.iter().copied().skip(skip).collect();
+        ids.into_iter().filter_map(move |i| flows.get(i as usize))
+    }
+}
+
+/// Most related flows looked at for one judgement.
+pub const KIN_MAX: usize = 512;
+
+impl<'a> Scene<'a> {
+    /// The capture's vantage.
+    pub fn vantage(&self) -> Vantage {
+        self.source.quality.vantage
+    }
+
+    /// Whether this capture lost packets inside the flow's life, or is known to lose packets: nothing may be confirmed by absence then.
+    pub fn lossy(&self) -> bool {
+        let here = self.flow.tcp.as_ref().is_some_and(|t| {
+            t.side.client.capture_lost + t.side.server.capture_lost > 0
+                || t.side.client.acks_unseen + t.side.server.acks_unseen > 0
+        });
+        here || self.source.quality.capture_loss > 0.005 || self.source.drops.unwrap_or(0) > 0
+    }
+
+    /// Smallest known round trip from the capture point to this flow's server.
+    pub fn rtt_to_server(&self) -> Option<Span> {
+        let own = self.flow.tcp.as_ref().filter(|t| t.side.client.syns <= 1).and_then(|_| self.flow.rtt_to_server());
+        let kin = self.kin.rtt.get(&self.flow.server.ip).copied();
+        [own, kin].into_iter().flatten().min()
+    }
+
+    /// Flows of other names (or none) to the same server endpoint, and how many came out well.
+    pub fn same_server_other_name(&self) -> Control {
+        let name = self.flow.asked_name();
+        let server: Endpoint = self.flow.server;
+        let mut c = Control { kind: "same_server_other_name", n: 0, ok: 0 };
+        for f in self.kin.with_server(server.ip) {
+            let other = f.asked_name();
+            if f.id != self.flow.id && f.server.port == server.port && f.proto == self.flow.proto && other.is_some() && other != name {
+                count(&mut c, f);
+            }
+        }
+        c
+    }
+
+    /// Flows of the same name to the same server endpoint: repetitions.
+    pub fn same_server_same_name(&self) -> Control {
+        let name = self.flow.asked_name();
+        let mut c = Control { kind: "same_server_same_name", n: 0, ok: 0 };
+        for f in self.kin.with_server(self.flow.server.ip) {
+            if f.id != self.flow.id && f.server.port == self.flow.server.port && f.proto == self.flow.proto && f.asked_name() == name {
+                count(&mut c, f);
+            }
+        }
+        c
+    }
+
+    /// Flows of the same name to other servers.
+    pub fn same_name_other_server(&self) -> Control {
+        let mut c = Control { kind: "same_name_other_server", n: 0, ok: 0 };
+        let Some(name) = self.flow.asked_name() else { return c };
+        for f in self.kin.with_name(name) {
+            if f.server.ip != self.flow.server.ip && f.proto == self.flow.proto {
+                count(&mut c, f);
+            }
+        }
+        c
+    }
+
+    /// Flows of the same client to other servers that overlap or lie within `around` of the flow.
+    pub fn same_client_other_servers(&self, around: Span) -> Control {
+        let mut c = Control { kind: "same_client_other_servers", n: 0, ok: 0 };
+        let (from, to): (Time, Time) = (self.flow.first.ts.minus(around), self.flow.last.ts.plus(around));
+        for f in self.kin.with_client(self.flow.client.ip) {
+            if f.server.ip != self.flow.server.ip && f.proto == self.flow.proto && f.last.ts >= from && f.first.ts <= to {
+                count(&mut c, f);
+            }
+        }
+        c
+    }
+}
+
+fn count(c: &mut Control, f: &FlowRecord) {
+    match f.outcome {
+        Outcome::Unknown => {}
+        Outcome::Ok => {
+            c.n += 1;
+            c.ok += 1;
+        }
+        _ => c.n += 1,
+    }
+}
