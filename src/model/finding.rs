@@ -167,6 +167,8 @@ pub struct Target {
 /// A finding. Flow details are looked up by id when it is written.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finding {
+    /// Content hash, stable across machines and threads; filled by the collector.
+    pub id: Box<str>,
     /// Dotted rule name, e.g. `tcp.rst.injected`.
     pub rule: &'static str,
     /// Kind.

@@ -13,4 +13,5 @@ pub mod scene;
 pub mod seq;
 pub mod side;
 pub mod source;
+pub mod story;
 pub mod time;
