@@ -1,3 +1,5 @@
 //! tamperscope (map to be completed)
 
 pub mod model;
+pub mod flow;
+pub mod stream;

@@ -395,8 +395,19 @@ pub struct TcpSide {
     pub aside: u32,
     /// What it sent since the peer's last packet.
     pub unanswered: Unanswered,
+    /// Last packet, resets, copies and segments set aside not counted.
+    pub last_packet: Option<Moment>,
+    /// Last of these with payload, SYN, FIN or a probe.
+    pub last_asking: Option<Moment>,
     /// Packets, resets excluded, whose acknowledgement covered bytes never seen.
     pub acks_unseen: u32,
+}
+
+impl TcpSide {
+    /// Whether any packet of this side was captured (its peer's acknowledgements alone prove nothing about the capture).
+    pub fn was_seen(&self) -> bool {
+        self.last_packet.is_some()
+    }
 }
 
 /// Packets that ask for an answer (payload, SYN, FIN, probe), sent since the peer's last packet.

@@ -1,0 +1,397 @@
+//! The flow table: a hash map of slots, with expiry queues instead of scans.
+
+use super::roles;
+use crate::model::flow::{Closed, Moment, RoleBasis, Totals};
+use crate::model::key::{Endpoint, FlowKey};
+use crate::model::packet::{Body, Packet};
+use crate::model::seq::Seq;
+use crate::model::side::{PerSide, Side};
+use crate::model::time::{Span, Time};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+
+/// A TCP flow without packets for longer than this has ended; long enough for servers' idle timeouts (an hour is the longest in common use).
+pub const IDLE_TCP: Span = Span::from_secs(3_700);
+/// The same for everything else. NAT mappings for UDP live 30–300 s (RFC 4787 asks for at least 120 s).
+pub const IDLE_UDP: Span = Span::from_secs(330);
+/// How long a finished TCP flow waits for stragglers (two maximum segment lifetimes as Linux has them).
+pub const LINGER: Span = Span::from_secs(60);
+/// A SYN with a new initial sequence number takes over the ports of an unfinished flow after this silence.
+const REUSE_SILENCE: Span = Span::from_secs(20);
+
+/// Limits of one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most flows at a time.
+    pub flows: usize,
+}
+
+/// One flow in the table with what the engine keeps for it.
+pub struct Entry<T> {
+    /// Direction-free key.
+    pub key: FlowKey,
+    /// Who began.
+    pub client: Endpoint,
+    /// Who was addressed.
+    pub server: Endpoint,
+    /// How that is known.
+    pub basis: RoleBasis,
+    /// First packet.
+    pub first: Moment,
+    /// Last packet.
+    pub last: Moment,
+    /// Counters.
+    pub totals: PerSide<Totals>,
+    /// What the engine keeps for the flow.
+    pub state: T,
+    client_isn: Option<Seq>,
+    fins: PerSide<bool>,
+    reset: bool,
+    queued: bool,
+}
+
+impl<T> Entry<T> {
+    /// Both sides said FIN, or one was reset.
+    pub fn finished(&self) -> bool {
+        self.reset || (self.fins.client && self.fins.server)
+    }
+
+    fn idle_limit(&self) -> Span {
+        match (self.key.proto.0 == 6, self.finished()) {
+            (true, true) => LINGER,
+            (true, false) => IDLE_TCP,
+            _ => IDLE_UDP,
+        }
+    }
+
+    /// A SYN that does not repeat this flow's own SYN begins a new conversation: the client has dropped the old one.
+    /// From the other side it does so only when the flow is over, or silent for long.
+    fn is_taken_over_by(&self, packet: &Packet<'_>) -> bool {
+        let Body::Tcp(seg) = &packet.body else { return false };
+        if !seg.flags.syn() || seg.flags.ack() || seg.flags.rst() {
+            return false;
+        }
+        let from_client = packet.src == self.client;
+        if from_client && self.client_isn == Some(seg.seq) {
+            return false;
+        }
+        from_client || self.finished() || packet.ts.since(self.last.ts) > REUSE_SILENCE
+    }
+}
+
+/// Where a packet belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    /// Slot in the table.
+    pub slot: usize,
+    /// Its sender.
+    pub side: Side,
+    /// It began the flow.
+    pub fresh: bool,
+}
+
+/// The conversations of one shard.
+pub struct Table<T> {
+    by_key: HashMap<FlowKey, u32, RandomState>,
+    slots: Vec<Option<Entry<T>>>,
+    free: Vec<u32>,
+    /// (due, slot, first frame) per timeout class; lazily re-queued, so a packet touches no list.
+    queues: [VecDeque<(Time, u32, u64)>; 3],
+    bounds: Bounds,
+    evicted: u64,
+}
+
+impl<T: Default> Table<T> {
+    /// An empty table.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            by_key: HashMap::with_hasher(RandomState::default()),
+            slots: Vec::new(),
+            free: Vec::new(),
+            queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            bounds,
+            evicted: 0,
+        }
+    }
+
+    /// Finds or makes the flow of a packet and counts the packet. Flows that end thereby are handed to `closed`.
+    pub fn place(&mut self, packet: &Packet<'_>, captured: u32, closed: &mut dyn FnMut(Entry<T>, Closed)) -> Placed {
+        let key = packet.key();
+        let mut found = self.by_key.get(&key).copied();
+        if let Some(slot) = found {
+            let ends = self.slots.get(slot as usize).and_then(Option::as_ref).and_then(|e| {
+                if e.is_taken_over_by(packet) {
+                    Some(Closed::PortReuse)
+                } else if packet.ts.since(e.last.ts) > e.idle_limit() {
+                    Some(if e.finished() { Closed::Finished } else { Closed::Idle })
+                } else {
+                    None
+                }
+            });
+            if let Some(why) = ends {
+                self.close(slot, why, closed);
+                found = None;
+            }
+        }
+        let fresh = found.is_none();
+        let slot = found.unwrap_or_else(|| self.insert(key, packet, closed));
+        let side = self.count(slot, packet, captured);
+        Placed { slot: slot as usize, side, fresh }
+    }
+
+    /// The flow with this key, if it lives.
+    pub fn find(&mut self, key: &FlowKey) -> Option<&mut Entry<T>> {
+        let slot = *self.by_key.get(key)?;
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The flow in a slot.
+    pub fn get_mut(&mut self, slot: usize) -> Option<&mut Entry<T>> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// Ends the flow in a slot.
+    pub fn close_slot(&mut self, slot: usize, why: Closed, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+        if let Ok(slot) = u32::try_from(slot) {
+            self.close(slot, why, closed);
+        }
+    }
+
+    /// Hands over flows whose time is up at `now`.
+    pub fn expire(&mut self, now: Time, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+        for class in 0..self.queues.len() {
+            while let Some(&(due, slot, frame)) = self.queues[class].front() {
+                if due > now {
+                    break;
+                }
+                self.queues[class].pop_front();
+                let Some(e) = self.slots.get(slot as usize).and_then(Option::as_ref) else { continue };
+                if e.first.frame.0 != frame {
+                    continue;
+                }
+                let due = e.last.ts.plus(e.idle_limit());
+                if due > now {
+                    let class = class_of(e);
+                    self.queues[class].push_back((due, slot, frame));
+                } else {
+                    let why = if e.finished() { Closed::Finished } else { Closed::Idle };
+                    self.close(slot, why, closed);
+                }
+            }
+        }
+    }
+
+    /// Hands over everything that is left.
+    pub fn drain(&mut self, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+        for slot in 0..self.slots.len() {
+            let Some(e) = self.slots.get_mut(slot).and_then(Option::take) else { continue };
+            let why = if e.finished() { Closed::Finished } else { Closed::CaptureEnd };
+            closed(e, why);
+        }
+        self.by_key.clear();
+        self.slots.clear();
+        self.free.clear();
+        self.queues.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// Flows evicted since the last call.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    fn insert(&mut self, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Entry<T>, Closed)) -> u32 {
+        if self.by_key.len() >= self.bounds.flows.max(1) {
+            self.evict(closed);
+        }
+        let (client, server, basis) = roles::assign(packet);
+        let at = Moment { frame: packet.frame, ts: packet.ts };
+        let entry = Entry {
+            key,
+            client,
+            server,
+            basis,
+            first: at,
+            last: at,
+            totals: PerSide::default(),
+            state: T::default(),
+            client_isn: None,
+            fins: PerSide::default(),
+            reset: false,
+            queued: false,
+        };
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let class = class_of(&entry);
+        let due = entry.last.ts.plus(entry.idle_limit());
+        self.slots[slot as usize] = Some(entry);
+        self.queues[class].push_back((due, slot, packet.frame.0));
+        self.by_key.insert(key, slot);
+        slot
+    }
+
+    fn count(&mut self, slot: u32, packet: &Packet<'_>, captured: u32) -> Side {
+        let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return Side::Client };
+        let side = if packet.src == e.client { Side::Client } else { Side::Server };
+        let at = Moment { frame: packet.frame, ts: packet.ts };
+        if packet.ts >= e.last.ts {
+            e.last = at;
+        } else {
+            e.last.frame = packet.frame;
+        }
+        let t = &mut e.totals[side];
+        t.packets += 1;
+        let (payload, cut) = match &packet.body {
+            Body::Tcp(s) => (s.len, u64::from(s.len) > s.payload.len() as u64),
+            Body::Udp(d) => (d.len, u64::from(d.len) > d.payload.len() as u64),
+            Body::Icmp(i) => (i.payload.len() as u32, false),
+            Body::Other(b) => (b.len() as u32, false),
+        };
+        t.bytes += u64::from(if packet.ip.total_len > 0 { packet.ip.total_len } else { captured });
+        t.payload += u64::from(payload);
+        t.cut += u64::from(cut);
+        t.first.get_or_insert(at);
+        t.last = Some(at);
+        if payload > 0 {
+            t.first_payload.get_or_insert(at);
+            t.last_payload = Some(at);
+        }
+        if let Body::Tcp(seg) = &packet.body {
+            let f = seg.flags;
+            if f.syn() && !f.ack() && side == Side::Client {
+                e.client_isn.get_or_insert(seg.seq);
+            }
+            if f.syn() && f.ack() && side == Side::Server {
+                e.client_isn.get_or_insert(seg.ack.plus(u32::MAX));
+            }
+            e.fins[side] |= f.fin();
+            // A reset ends the flow, unless data goes on: then it was late, stale or forged, and the conversation lives.
+            e.reset = f.rst() || (e.reset && seg.len == 0);
+            if !e.queued && e.finished() {
+                // From now on a shorter limit holds; the long queue's entry will be skipped when its time comes.
+                e.queued = true;
+                self.queues[2].push_back((packet.ts.plus(LINGER), slot, e.first.frame.0));
+            }
+        }
+        side
+    }
+
+    fn close(&mut self, slot: u32, why: Closed, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+        if let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::take) {
+            self.by_key.remove(&e.key);
+            self.free.push(slot);
+            closed(e, why);
+        }
+    }
+
+    /// Makes room: finished flows first, then datagram flows, then the oldest TCP flow.
+    fn evict(&mut self, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+        for class in [2, 1, 0] {
+            while let Some((_, slot, frame)) = self.queues[class].pop_front() {
+                let lives = self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|e| e.first.frame.0 == frame);
+                if lives {
+                    self.evicted += 1;
+                    self.close(slot, Closed::Evicted, closed);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn class_of<T>(e: &Entry<T>) -> usize {
+    match (e.key.proto.0 == 6, e.finished()) {
+        (true, true) => 2,
+        (false, _) => 1,
+        (true, false) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::frame::FrameNo;
+    use crate::model::packet::{IpHead, Segment, TcpFlags};
+
+    fn ep(last: u8, port: u16) -> Endpoint {
+        Endpoint::new(std::net::Ipv4Addr::new(10, 0, 0, last).into(), port)
+    }
+
+    fn tcp(n: u64, ms: i64, from_client: bool, flags: TcpFlags, seq: u32) -> Packet<'static> {
+        let (src, dst) = if from_client { (ep(1, 40000), ep(2, 443)) } else { (ep(2, 443), ep(1, 40000)) };
+        Packet {
+            frame: FrameNo(n),
+            ts: Time::from_nanos(ms * 1_000_000),
+            src,
+            dst,
+            ip: IpHead { proto: 6, ttl: 64, ..IpHead::default() },
+            body: Body::Tcp(Segment { seq: Seq(seq), ack: Seq(0), flags, window: 1000, options: &[], payload: &[], len: 0, raw: &[] }),
+            owner: None,
+        }
+    }
+
+    fn run(packets: &[Packet<'static>]) -> Vec<(u64, u64, Closed)> {
+        let mut t: Table<()> = Table::new(Bounds { flows: 10 });
+        let mut out = Vec::new();
+        let mut note = |e: Entry<()>, why| out.push((e.first.frame.0, e.totals.client.packets + e.totals.server.packets, why));
+        for p in packets {
+            t.place(p, 60, &mut note);
+            t.expire(p.ts, &mut note);
+        }
+        t.drain(&mut note);
+        out
+    }
+
+    const SYN: TcpFlags = TcpFlags::SYN;
+    const ACK: TcpFlags = TcpFlags::ACK;
+    const RST: TcpFlags = TcpFlags::RST;
+    const SYN_ACK: TcpFlags = TcpFlags(0x12);
+    const FIN_ACK: TcpFlags = TcpFlags(0x11);
+
+    #[test]
+    fn a_repeated_syn_stays_and_a_new_one_after_the_end_begins_a_flow() {
+        let flows = run(&[
+            tcp(1, 0, true, SYN, 100),
+            tcp(2, 1000, true, SYN, 100),
+            tcp(3, 1010, false, SYN_ACK, 900),
+            tcp(4, 1020, true, FIN_ACK, 101),
+            tcp(5, 1030, false, FIN_ACK, 901),
+            tcp(6, 1040, true, ACK, 102),
+            tcp(7, 2000, true, SYN, 5000),
+        ]);
+        assert_eq!(flows, [(1, 6, Closed::PortReuse), (7, 1, Closed::CaptureEnd)]);
+    }
+
+    #[test]
+    fn stragglers_after_a_reset_stay_with_their_flow_until_the_linger_is_over() {
+        let flows = run(&[
+            tcp(1, 0, true, SYN, 100),
+            tcp(2, 10, false, SYN_ACK, 900),
+            tcp(3, 20, true, RST, 101),
+            tcp(4, 5_000, false, FIN_ACK, 901),
+            tcp(5, 5_010, true, RST, 101),
+            tcp(6, 70_000, false, ACK, 902),
+        ]);
+        assert_eq!(flows, [(1, 5, Closed::Finished), (6, 1, Closed::CaptureEnd)]);
+    }
+
+    #[test]
+    fn the_table_never_holds_more_than_its_bound() {
+        let mut t: Table<()> = Table::new(Bounds { flows: 3 });
+        let mut gone = 0;
+        for n in 0..50u8 {
+            let mut p = tcp(u64::from(n) + 1, i64::from(n), true, SYN, 1);
+            p.src = ep(n, 1000);
+            t.place(&p, 60, &mut |_, why| {
+                assert_eq!(why, Closed::Evicted);
+                gone += 1;
+            });
+        }
+        assert_eq!((gone, t.take_evicted()), (47, 47));
+    }
+}

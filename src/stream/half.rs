@@ -1,0 +1,287 @@
+//! One direction of a TCP connection: what has been seen, what is missing, what contradicts.
+
+use crate::model::event::Seen;
+use crate::model::flow::Moment;
+use crate::model::seq::Pos;
+use crate::model::time::Time;
+use smallvec::SmallVec;
+
+/// Most separate ranges beyond a hole that are remembered.
+pub(super) const RANGES_MAX: usize = 64;
+/// Most bytes kept waiting for a hole to be filled.
+pub(super) const WAITING_MAX: usize = 64 * 1024;
+/// First bytes of the stream kept to notice that another packet brings other ones.
+pub(super) const HELD_MAX: usize = 1_024;
+/// Segments set aside that are kept in case they prove to be the real ones.
+const ASIDE_MAX: usize = 4;
+
+/// A stretch of stream positions, `from..to`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Range {
+    pub from: Pos,
+    pub to: Pos,
+}
+
+/// Bytes that wait for a hole before them to be filled.
+pub(super) struct Piece {
+    pub at: Pos,
+    pub seen: Seen,
+    pub bytes: Vec<u8>,
+}
+
+/// What identifies an exact copy of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Print {
+    pub seq: u32,
+    pub ack: u32,
+    pub flags: u16,
+    pub window: u16,
+    pub len: u32,
+    pub ip_id: Option<u16>,
+    pub tsval: Option<u32>,
+    pub ts: Time,
+}
+
+/// How a segment relates to what was seen before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fit {
+    /// All of its bytes are new and follow on.
+    Next,
+    /// Some of its bytes are new and begin at or before the next position.
+    Extends,
+    /// New, but after a hole.
+    AfterHole,
+    /// New bytes inside a hole.
+    FillsHole,
+    /// Nothing new.
+    Old,
+}
+
+/// One direction.
+#[derive(Default)]
+pub(super) struct Half {
+    /// All positions before this were seen or given up.
+    pub next: Pos,
+    /// Seen ranges beyond `next`, ascending, disjoint, not touching.
+    pub ranges: SmallVec<[Range; 2]>,
+    /// Bytes of (some of) these ranges.
+    pub waiting: Vec<Piece>,
+    waiting_bytes: usize,
+    /// First bytes of the stream as delivered, from [`Pos::FIRST`].
+    pub held: Vec<u8>,
+    /// Which packets brought the held bytes: (first position, who).
+    pub held_by: SmallVec<[(Pos, Moment, u8); 4]>,
+    /// Segments set aside.
+    pub aside: Vec<Piece>,
+    /// Fingerprints of the last packets.
+    pub prints: [Print; 4],
+    pub print_at: u8,
+    /// Last TSval.
+    pub tsval: Option<u32>,
+    /// A data segment whose acknowledgement will be a round-trip sample.
+    pub timing: Option<(Pos, Time)>,
+    /// Last announced window in bytes, scaled.
+    pub window: u64,
+    /// Packets of the peer that acknowledged across the first hole since it was noticed.
+    pub hole_acks: u8,
+    /// Payload packets so far whose checksum was verified.
+    pub verified: u8,
+}
+
+impl Half {
+    /// A stream of which nothing was seen: the next position is that of the first payload byte.
+    pub fn new() -> Self {
+        Self { next: Pos::FIRST, ..Self::default() }
+    }
+
+    /// Sorts `from..to` into what was seen. Returns how it fits; `next` moves past everything contiguous.
+    pub fn take(&mut self, from: Pos, to: Pos) -> Fit {
+        if to <= self.next {
+            return Fit::Old;
+        }
+        if from <= self.next {
+            let fit = if from == self.next { Fit::Next } else { Fit::Extends };
+            let filled = !self.ranges.is_empty();
+            self.next = to;
+            self.absorb();
+            return if filled { Fit::FillsHole } else { fit };
+        }
+        if self.ranges.iter().any(|r| r.from <= from && to <= r.to) {
+            return Fit::Old;
+        }
+        let last_end = self.ranges.last().map(|r| r.to);
+        let fit = if last_end.is_some_and(|end| from < end) { Fit::FillsHole } else { Fit::AfterHole };
+        self.insert(Range { from, to });
+        fit
+    }
+
+    /// Gives up everything missing before `to`.
+    pub fn skip_to(&mut self, to: Pos) {
+        self.next = self.next.max(to);
+        self.absorb();
+        self.hole_acks = 0;
+    }
+
+    /// First hole: from `next` to the first range, if there is one.
+    pub fn hole(&self) -> Option<Range> {
+        self.ranges.first().map(|r| Range { from: self.next, to: r.from })
+    }
+
+    fn absorb(&mut self) {
+        while let Some(r) = self.ranges.first() {
+            if r.from > self.next {
+                break;
+            }
+            self.next = self.next.max(r.to);
+            self.ranges.remove(0);
+        }
+        if self.ranges.is_empty() {
+            self.hole_acks = 0;
+        }
+    }
+
+    fn insert(&mut self, new: Range) {
+        // Nearly always the new range continues or follows the last one.
+        if let Some(last) = self.ranges.last_mut()
+            && new.from >= last.from
+        {
+            if new.from <= last.to {
+                last.to = last.to.max(new.to);
+                return;
+            }
+            if self.ranges.len() < RANGES_MAX {
+                self.ranges.push(new);
+            }
+            return;
+        }
+        let mut merged = new;
+        self.ranges.retain(|r| {
+            let apart = r.to < merged.from || r.from > merged.to;
+            if !apart {
+                merged = Range { from: merged.from.min(r.from), to: merged.to.max(r.to) };
+            }
+            apart
+        });
+        if self.ranges.len() < RANGES_MAX {
+            let at = self.ranges.iter().position(|r| r.from > merged.from).unwrap_or(self.ranges.len());
+            self.ranges.insert(at, merged);
+        }
+    }
+
+    /// Keeps bytes that stand after a hole, if the bound allows.
+    pub fn keep(&mut self, at: Pos, seen: Seen, bytes: &[u8]) {
+        if bytes.is_empty() || self.waiting_bytes.saturating_add(bytes.len()) > WAITING_MAX || self.waiting.len() >= RANGES_MAX {
+            return;
+        }
+        self.waiting_bytes = self.waiting_bytes.saturating_add(bytes.len());
+        let i = self.waiting.iter().position(|p| p.at > at).unwrap_or(self.waiting.len());
+        self.waiting.insert(i, Piece { at, seen, bytes: bytes.to_vec() });
+    }
+
+    /// The waiting piece that can be delivered now that everything before `upto` was, with useless ones dropped.
+    pub fn ready(&mut self, upto: Pos) -> Option<Piece> {
+        while let Some(p) = self.waiting.first() {
+            if p.at > upto {
+                return None;
+            }
+            let p = self.waiting.remove(0);
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(p.bytes.len());
+            if p.at.plus(p.bytes.len() as i64) > upto {
+                return Some(p);
+            }
+        }
+        None
+    }
+
+    /// Position where the first waiting piece begins.
+    pub fn waits_at(&self) -> Option<Pos> {
+        self.waiting.first().map(|p| p.at)
+    }
+
+    /// Nothing more will be delivered: the bytes kept for it can go.
+    pub fn forget_bytes(&mut self) {
+        self.waiting = Vec::new();
+        self.waiting_bytes = 0;
+        self.aside = Vec::new();
+    }
+
+    /// Remembers delivered bytes at the beginning of the stream.
+    pub fn hold(&mut self, at: Pos, bytes: &[u8], by: Seen) {
+        let Ok(offset) = usize::try_from(at.since(Pos::FIRST)) else { return };
+        if offset != self.held.len() || offset >= HELD_MAX {
+            return;
+        }
+        let room = HELD_MAX.saturating_sub(offset);
+        self.held.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        self.held_by.push((at, Moment { frame: by.frame, ts: by.ts }, by.ttl));
+    }
+
+    /// First position where `bytes` at `at` differ from the held ones, with the packet that brought those.
+    pub fn contradiction(&self, at: Pos, bytes: &[u8]) -> Option<(Pos, Moment, u8)> {
+        let offset = at.since(Pos::FIRST);
+        let (skip, start) = if offset < 0 { (usize::try_from(offset.unsigned_abs()).ok()?, 0) } else { (0, usize::try_from(offset).ok()?) };
+        let theirs = bytes.get(skip..)?;
+        let ours = self.held.get(start..)?;
+        let differs = ours.iter().zip(theirs).position(|(a, b)| a != b)?;
+        let pos = Pos::FIRST.plus(i64::try_from(start.saturating_add(differs)).ok()?);
+        let by = self.held_by.iter().rev().find(|(from, ..)| *from <= pos).or(self.held_by.first())?;
+        Some((pos, by.1, by.2))
+    }
+
+    /// Sets a segment aside.
+    pub fn put_aside(&mut self, at: Pos, seen: Seen, bytes: &[u8]) {
+        if self.aside.len() < ASIDE_MAX && bytes.len() <= 4_096 {
+            self.aside.push(Piece { at, seen, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// A segment set aside that the peer acknowledged although no other bytes ever stood there: it was the real one.
+    pub fn vindicated(&mut self, acked: Pos) -> Option<Piece> {
+        let next = self.next;
+        let i = self.aside.iter().position(|p| {
+            let end = p.at.plus(p.bytes.len() as i64);
+            p.at <= next && end > next && end <= acked
+        })?;
+        Some(self.aside.remove(i))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fits(segments: &[(i64, i64)]) -> (Vec<Fit>, Pos) {
+        let mut h = Half::new();
+        let f = segments.iter().map(|&(a, b)| h.take(Pos(a), Pos(b))).collect();
+        (f, h.next)
+    }
+
+    #[test]
+    fn a_hole_is_noticed_and_filled() {
+        let (f, next) = fits(&[(1, 101), (201, 301), (101, 201)]);
+        assert_eq!(f, [Fit::Next, Fit::AfterHole, Fit::FillsHole]);
+        assert_eq!(next, Pos(301));
+    }
+
+    #[test]
+    fn old_bytes_are_old_wherever_they_stand() {
+        let (f, _) = fits(&[(1, 101), (1, 101), (201, 301), (201, 301), (51, 101)]);
+        assert_eq!(f, [Fit::Next, Fit::Old, Fit::AfterHole, Fit::Old, Fit::Old]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_duplication_ends_at_the_same_position(order in proptest::collection::vec(0usize..20, 0..80)) {
+            let mut h = Half::new();
+            for &i in order.iter().chain((0..20).collect::<Vec<_>>().iter()) {
+                h.take(Pos(1 + i as i64 * 10), Pos(11 + i as i64 * 10));
+                prop_assert!(h.ranges.windows(2).all(|w| w[0].to < w[1].from));
+                prop_assert!(h.ranges.iter().all(|r| r.from > h.next));
+            }
+            prop_assert_eq!(h.next, Pos(201));
+            prop_assert!(h.ranges.is_empty());
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! A flow's first and last packets: a bounded head, then a ring.
+
+use crate::model::flow::{Brief, LADDER_HEAD, LADDER_TAIL, Ladder};
+
+/// A ladder being written.
+#[derive(Default)]
+pub struct LadderBook {
+    head: Vec<Brief>,
+    ring: Vec<Brief>,
+    at: usize,
+    after_head: u64,
+}
+
+impl LadderBook {
+    /// Adds a packet.
+    pub fn add(&mut self, packet: Brief) {
+        if self.head.len() < LADDER_HEAD {
+            self.head.push(packet);
+            return;
+        }
+        self.after_head = self.after_head.saturating_add(1);
+        if self.ring.len() < LADDER_TAIL {
+            self.ring.push(packet);
+        } else if let Some(old) = self.ring.get_mut(self.at) {
+            *old = packet;
+            self.at = self.at.wrapping_add(1) % LADDER_TAIL;
+        }
+    }
+
+    /// The finished ladder.
+    pub fn close(mut self) -> Ladder {
+        if !self.ring.is_empty() {
+            let at = self.at.min(self.ring.len());
+            self.ring.rotate_left(at);
+        }
+        let between = self.after_head.saturating_sub(self.ring.len() as u64);
+        self.head.shrink_to_fit();
+        Ladder { head: self.head, tail: self.ring, between }
+    }
+}
