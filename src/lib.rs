@@ -1,5 +1,13 @@
 //! tamperscope (map to be completed)
 
-pub mod model;
+pub mod capture;
+pub mod classify;
+pub mod collect;
+pub mod detect;
+pub mod engine;
 pub mod flow;
+pub mod inspect;
+pub mod model;
+pub mod packet;
+pub mod sink;
 pub mod stream;

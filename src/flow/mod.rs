@@ -6,4 +6,4 @@
 mod roles;
 mod table;
 
-pub use table::{Bounds, Entry, Placed, Table, IDLE_TCP, IDLE_UDP, LINGER};
+pub use table::{Bounds, Entry, Placed, Table};

@@ -1,7 +1,7 @@
 //! The flow table: a hash map of slots, with expiry queues instead of scans.
 
 use super::roles;
-use crate::model::flow::{Closed, Moment, RoleBasis, Totals};
+use crate::model::flow::{Closed, IDLE_TCP, IDLE_UDP, Moment, RoleBasis, Totals};
 use crate::model::key::{Endpoint, FlowKey};
 use crate::model::packet::{Body, Packet};
 use crate::model::seq::Seq;
@@ -11,12 +11,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
-/// A TCP flow without packets for longer than this has ended; long enough for servers' idle timeouts (an hour is the longest in common use).
-pub const IDLE_TCP: Span = Span::from_secs(3_700);
-/// The same for everything else. NAT mappings for UDP live 30–300 s (RFC 4787 asks for at least 120 s).
-pub const IDLE_UDP: Span = Span::from_secs(330);
 /// How long a finished TCP flow waits for stragglers (two maximum segment lifetimes as Linux has them).
-pub const LINGER: Span = Span::from_secs(60);
+const LINGER: Span = Span::from_secs(60);
 /// A SYN with a new initial sequence number takes over the ports of an unfinished flow after this silence.
 const REUSE_SILENCE: Span = Span::from_secs(20);
 

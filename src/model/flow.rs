@@ -32,6 +32,11 @@ pub enum RoleBasis {
     FirstSender,
 }
 
+/// A TCP flow without packets for longer than this has ended; long enough for servers' idle timeouts (an hour is the longest in common use).
+pub const IDLE_TCP: Span = Span::from_secs(3_700);
+/// The same for everything else. NAT mappings for UDP live 30–300 s (RFC 4787 asks for at least 120 s).
+pub const IDLE_UDP: Span = Span::from_secs(330);
+
 /// Why a flow's record was closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closed {
@@ -518,6 +523,8 @@ pub struct FlowRecord {
     pub last: Moment,
     /// Counters.
     pub totals: PerSide<Totals>,
+    /// Protocol recognised by the inspectors: `tls`, `quic`, `http`, `dns`, …
+    pub app: Option<&'static str>,
     /// TCP only.
     pub tcp: Option<Box<TcpRecord>>,
     /// First and last packets.

@@ -1,0 +1,115 @@
+//! The compiled services.
+
+use super::builtin;
+use super::error::LoadError;
+use super::grammar::{self, Entry, Mode};
+use super::index::{NameIndex, NetIndex, RuleRef, overlaps};
+use super::service::{Service, ServiceInfo};
+use std::path::Path;
+
+/// Services and their rules, ready to label flows.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    /// By id.
+    pub(super) services: Vec<Service>,
+    pub(super) names: NameIndex,
+    pub(super) nets: NetIndex,
+    /// Every TLS rule.
+    pub(super) tls: Vec<RuleRef>,
+    /// Every STUN rule.
+    pub(super) stun: Vec<RuleRef>,
+    warnings: Vec<String>,
+}
+
+impl Book {
+    /// The services that come with the program.
+    pub fn builtin() -> Result<Self, LoadError> {
+        let mut book = Self::default();
+        for (file, text) in builtin::FILES {
+            book.take(file, text)?;
+        }
+        book.compile();
+        Ok(book)
+    }
+
+    /// Adds a user's file. A service that is already there must be named with `extends = "builtin:<id>"` (rules are added)
+    /// or `replace = true` (it takes the place).
+    pub fn with_file(mut self, path: &Path, text: &str) -> Result<Self, LoadError> {
+        self.take(&path.display().to_string(), text)?;
+        self.compile();
+        Ok(self)
+    }
+
+    /// What is known of each service, by id.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceInfo> {
+        self.services.iter().map(|s| &s.info)
+    }
+
+    /// What looks wrong but can be worked with: ranges that two services each claim for themselves alone.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    fn take(&mut self, file: &str, text: &str) -> Result<(), LoadError> {
+        for entry in grammar::read(file, text)? {
+            let there = self.services.iter().position(|s| s.info.id == entry.service.info.id);
+            let fault = |message: String| LoadError::Key { file: file.to_owned(), line: entry.line, key: "id".to_owned(), message };
+            let id = &entry.service.info.id;
+            match (entry.mode, there.and_then(|i| self.services.get_mut(i))) {
+                (Mode::New, Some(old)) => {
+                    return Err(fault(format!(
+                        "`{id}` is already described in {}: write `extends = \"builtin:{id}\"` to add to it, `replace = true` to put this in its place",
+                        old.info.file
+                    )));
+                }
+                (Mode::Extend, Some(old)) => extend(old, entry),
+                (Mode::Replace, Some(old)) => *old = entry.service,
+                (Mode::Extend, None) => return Err(fault(format!("there is no service `{id}` to extend"))),
+                (Mode::New | Mode::Replace, None) => self.services.push(entry.service),
+            }
+        }
+        Ok(())
+    }
+
+    fn compile(&mut self) {
+        self.services.sort_by(|a, b| a.info.id.cmp(&b.info.id));
+        self.names = NameIndex::build(&self.services);
+        self.nets = NetIndex::build(&self.services);
+        self.warnings = overlaps(&self.services, &self.nets);
+        let every = |count: fn(&Service) -> usize| -> Vec<RuleRef> {
+            (0u16..).zip(&self.services).flat_map(|(s, service)| (0u16..).take(count(service)).map(move |r| (s, r))).collect()
+        };
+        self.tls = every(|s| s.tls.len());
+        self.stun = every(|s| s.stun.len());
+    }
+}
+
+/// Adds an entry's rules, and what it says of the service, to the service.
+fn extend(old: &mut Service, entry: Entry) {
+    let (new, given) = (entry.service, entry.given);
+    old.domains.extend(new.domains);
+    old.cidrs.extend(new.cidrs);
+    old.ports.extend(new.ports);
+    old.tls.extend(new.tls);
+    old.stun.extend(new.stun);
+    if given.title {
+        old.info.title = new.info.title;
+    }
+    if given.category {
+        old.info.category = new.info.category;
+    }
+    if given.updated {
+        old.info.updated = new.info.updated;
+    }
+    if given.circumvention {
+        old.info.circumvention = new.info.circumvention;
+    }
+    if given.hosted {
+        old.hosted = new.hosted;
+    }
+    old.info.parent = new.info.parent.or_else(|| old.info.parent.take());
+    old.info.role = new.info.role.or(old.info.role);
+    old.info.notes = new.info.notes.or_else(|| old.info.notes.take());
+    old.info.file = format!("{} + {}", old.info.file, new.info.file).into();
+    old.info.rules = old.count_rules();
+}

@@ -1,0 +1,375 @@
+//! The grammar of service files: TOML to checked services. Unknown keys are errors, never ignored.
+
+use super::error::LoadError;
+use super::fields::{Fields, Source};
+use super::service::{Category, CidrRule, DomainRule, Hosting, Owner, PortRule, Range, Scope, Service, ServiceInfo, StunRule, TlsRule};
+use crate::model::key::Proto;
+use crate::model::label::Role;
+use ipnet::IpNet;
+use toml::de::DeTable;
+
+/// Largest weight a rule may have, either way, dB.
+const DB_MAX: i64 = 60;
+/// Weight of an exclusive name, dB.
+const DOMAIN_DB: i16 = 40;
+
+const FILE_KEYS: &[&str] = &["schema", "service"];
+#[rustfmt::skip]
+const SERVICE_KEYS: &[&str] = &["id", "title", "category", "parent", "role", "updated", "notes", "circumvention", "hosted", "extends", "replace",
+    "domain", "cidr", "port", "tls", "stun"];
+#[rustfmt::skip]
+const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db", "dns_db", "cert_db", "role", "brand", "hosted", "proto", "port",
+    "source", "updated", "unverified"];
+const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
+const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
+const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "no_sni", "db", "role", "proto", "port", "source", "updated", "unverified"];
+#[rustfmt::skip]
+const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "db", "role", "proto", "port",
+    "source", "updated", "unverified"];
+
+/// How an entry meets a service that is already there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mode {
+    /// It must not be there.
+    New,
+    /// Its rules are added.
+    Extend,
+    /// It takes the place.
+    Replace,
+}
+
+/// A service as written, before it meets those already loaded.
+pub(super) struct Entry {
+    pub mode: Mode,
+    pub line: usize,
+    pub service: Service,
+    /// Keys that were given (an extension changes only these).
+    pub given: Given,
+}
+
+/// Which describing keys an entry gives.
+pub(super) struct Given {
+    pub title: bool,
+    pub category: bool,
+    pub updated: bool,
+    pub circumvention: bool,
+    pub hosted: bool,
+}
+
+/// Reads a file.
+pub(super) fn read(file: &str, text: &str) -> Result<Vec<Entry>, LoadError> {
+    let src = Source { file, text };
+    let document = DeTable::parse(text).map_err(|e| src.syntax(&e))?;
+    let top = Fields::open(src, String::new(), document.get_ref(), document.span(), FILE_KEYS)?;
+    top.number("schema", 1..=1)?;
+    let mut out: Vec<Entry> = Vec::new();
+    for f in top.tables("service", SERVICE_KEYS)? {
+        let entry = service(&f)?;
+        if let Some(first) = out.iter().find(|e| e.service.info.id == entry.service.info.id) {
+            return Err(f.fault("id", format!("`{}` is already described at line {}", entry.service.info.id, first.line)));
+        }
+        out.push(entry);
+    }
+    if out.is_empty() {
+        return Err(src.error(&(0..0), "service", "the file describes no service: begin one with [[service]]"));
+    }
+    Ok(out)
+}
+
+fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
+    let id = f.required("id")?;
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-') {
+        return Err(f.fault("id", "an id is made of a-z, 0-9, `_` and `-`"));
+    }
+    let mode = match (f.string("extends")?, f.flag("replace")?) {
+        (Some(_), Some(true)) => return Err(f.fault("replace", "a service either extends another or replaces it")),
+        (Some(base), _) if base.strip_prefix("builtin:").unwrap_or(base) == id => Mode::Extend,
+        (Some(_), _) => return Err(f.fault("extends", format!("a service can only extend itself: expected `builtin:{id}`"))),
+        (None, Some(true)) => Mode::Replace,
+        (None, _) => Mode::New,
+    };
+    let extends = mode == Mode::Extend;
+    // An extension inherits what it does not say.
+    let text = |key| if extends { f.string(key).map(Option::unwrap_or_default) } else { f.required(key) };
+    let (title, updated) = (text("title")?, text("updated")?);
+    if f.has("updated") {
+        day(f)?;
+    }
+    let category = match text("category")? {
+        "" if extends => Category::Other,
+        name => *named(f, "category", name, &Category::ALL, |c| c.name())?,
+    };
+    let hosted = hosting(f)?;
+    let circumvention = f.flag("circumvention")?;
+    let mut service = Service {
+        info: ServiceInfo {
+            id: id.into(),
+            title: title.into(),
+            category,
+            parent: f.string("parent")?.map(Into::into),
+            role: role(f)?,
+            updated: updated.into(),
+            notes: f.string("notes")?.map(Into::into),
+            circumvention: circumvention.unwrap_or(false),
+            rules: 0,
+            file: f.src.file.into(),
+        },
+        hosted: hosted.unwrap_or(Hosting::Cdn),
+        domains: Vec::new(),
+        cidrs: Vec::new(),
+        ports: Vec::new(),
+        tls: Vec::new(),
+        stun: Vec::new(),
+    };
+    for t in f.tables("domain", DOMAIN_KEYS)? {
+        domain(&t, &mut service.domains)?;
+    }
+    for t in f.tables("cidr", CIDR_KEYS)? {
+        cidr(&t, &mut service.cidrs)?;
+    }
+    for t in f.tables("port", PORT_KEYS)? {
+        service.ports.push(port(&t)?);
+    }
+    for t in f.tables("tls", TLS_KEYS)? {
+        service.tls.push(tls(&t)?);
+    }
+    for t in f.tables("stun", STUN_KEYS)? {
+        service.stun.push(stun(&t)?);
+    }
+    service.info.rules = service.count_rules();
+    if service.info.rules == 0 {
+        return Err(f.table_fault(format!("`{id}` has no rule")));
+    }
+    let given = Given {
+        title: f.has("title"),
+        category: f.has("category"),
+        updated: f.has("updated"),
+        circumvention: circumvention.is_some(),
+        hosted: hosted.is_some(),
+    };
+    Ok(Entry { mode, line: f.table_fault("").line(), service, given })
+}
+
+fn domain(f: &Fields<'_>, out: &mut Vec<DomainRule>) -> Result<(), LoadError> {
+    provenance(f)?;
+    let (suffixes, exacts) = (f.list("suffix", host_name)?, f.list("exact", host_name)?);
+    if suffixes.is_empty() && exacts.is_empty() {
+        return Err(f.table_fault("a name rule needs `suffix` or `exact`"));
+    }
+    let prefix_label = f.string("prefix_label")?;
+    if let Some(label) = prefix_label {
+        if !exacts.is_empty() {
+            return Err(f.fault("prefix_label", "goes with `suffix`, not with `exact`"));
+        }
+        if label.is_empty() || label.contains('.') || host_name(label).is_err() {
+            return Err(f.fault("prefix_label", "expected the beginning of one label, lower case"));
+        }
+    }
+    let db = weight(f, "db", DOMAIN_DB)?;
+    // A DNS answer is worth half of a name in the flow itself, a certificate three quarters:
+    // 40, 20 and 30 dB for a name that nobody else uses.
+    let dns_db = weight(f, "dns_db", written(f, "db")?.unwrap_or(DOMAIN_DB) / 2)?;
+    let cert_db = weight(f, "cert_db", written(f, "db")?.unwrap_or(DOMAIN_DB) / 4 * 3)?;
+    let rule = DomainRule {
+        name: "".into(),
+        exact: false,
+        prefix_label: prefix_label.map(Into::into),
+        exclude: f.list("exclude", host_name)?,
+        scope: scope(f)?,
+        db,
+        dns_db,
+        cert_db,
+        role: role(f)?,
+        brand: f.string("brand")?.map(Into::into),
+        hosted: hosting(f)?,
+    };
+    out.extend(suffixes.into_iter().map(|name| DomainRule { name, ..rule.clone() }));
+    out.extend(exacts.into_iter().map(|name| DomainRule { name, exact: true, ..rule.clone() }));
+    Ok(())
+}
+
+fn cidr(f: &Fields<'_>, out: &mut Vec<CidrRule>) -> Result<(), LoadError> {
+    provenance(f)?;
+    let nets = f.list("net", network)?;
+    if nets.is_empty() {
+        return Err(f.table_fault("`net` is missing"));
+    }
+    let last_octet = f.pair("last_octet", 0..=255)?.map(|(a, b)| Range { from: a as u16, to: b as u16 });
+    if last_octet.is_some() && nets.iter().any(|n| matches!(n, IpNet::V6(_))) {
+        return Err(f.fault("last_octet", "is for IPv4 nets only"));
+    }
+    let owners = [Owner::Exclusive, Owner::Owner, Owner::Shared, Owner::Cdn];
+    let owner = match f.string("owner")? {
+        None => Owner::Exclusive,
+        Some(name) => *named(f, "owner", name, &owners, |o| match o {
+            Owner::Exclusive => "exclusive",
+            Owner::Owner => "owner",
+            Owner::Shared => "shared",
+            Owner::Cdn => "cdn",
+        })?,
+    };
+    let rule = CidrRule {
+        net: IpNet::default(),
+        owner,
+        last_octet,
+        scope: scope(f)?,
+        db: weight(f, "db", owner.default_db())?,
+        role: role(f)?,
+        brand: f.string("brand")?.map(Into::into),
+    };
+    out.extend(nets.into_iter().map(|net| CidrRule { net, ..rule.clone() }));
+    Ok(())
+}
+
+fn port(f: &Fields<'_>) -> Result<PortRule, LoadError> {
+    provenance(f)?;
+    let scope = scope(f)?;
+    if scope.ports.is_empty() {
+        return Err(f.table_fault("`port` is missing"));
+    }
+    Ok(PortRule { scope, db: weight(f, "db", 1)?, role: role(f)? })
+}
+
+fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
+    provenance(f)?;
+    let rule = TlsRule {
+        alpn: f.list("alpn", |s| Ok(s.into()))?,
+        ja4: f.list("ja4", |s| Ok(s.into()))?,
+        cert_cn: f.list("cert_cn", |s| Ok(s.to_ascii_lowercase().into()))?,
+        no_sni: f.flag("no_sni")?,
+        scope: scope(f)?,
+        db: needed_weight(f)?,
+        role: role(f)?,
+    };
+    if rule.alpn.is_empty() && rule.ja4.is_empty() && rule.cert_cn.is_empty() && rule.no_sni.is_none() && rule.scope.ports.is_empty() {
+        return Err(f.table_fault("needs one of `alpn`, `ja4`, `cert_cn`, `no_sni`, `port`"));
+    }
+    Ok(rule)
+}
+
+fn stun(f: &Fields<'_>) -> Result<StunRule, LoadError> {
+    provenance(f)?;
+    let one = |key| f.list(key, |s| ranges(s, number16)).map(|v| v.into_iter().flatten().next());
+    let only = f.list("only_attrs", number16)?;
+    let rule = StunRule {
+        realm: f.list("realm", |s| Ok(s.into()))?,
+        software: f.list("software", |s| Ok(s.into()))?,
+        attr: f.list("attr", |s| ranges(s, number16))?.concat(),
+        kind: f.list("type", |s| ranges(s, number16))?.concat(),
+        only_attrs: (!only.is_empty()).then_some(only),
+        len: one("len")?,
+        username_len: one("username_len")?,
+        scope: scope(f)?,
+        db: needed_weight(f)?,
+        role: role(f)?,
+    };
+    if !["realm", "software", "attr", "type", "only_attrs", "len", "username_len"].iter().any(|k| f.has(k)) {
+        return Err(f.table_fault("needs one of `realm`, `software`, `attr`, `type`, `only_attrs`, `len`, `username_len`"));
+    }
+    Ok(rule)
+}
+
+/// A weight as written: clipped to ±60 dB is an error here, so that a typing slip shows.
+fn written(f: &Fields<'_>, key: &str) -> Result<Option<i16>, LoadError> {
+    Ok(f.number(key, -DB_MAX..=DB_MAX)?.map(|n| n as i16))
+}
+
+/// A weight, halved if the rule is unverified.
+fn weight(f: &Fields<'_>, key: &str, default: i16) -> Result<i16, LoadError> {
+    let db = written(f, key)?.unwrap_or(default);
+    Ok(if f.flag("unverified")? == Some(true) { db / 2 } else { db })
+}
+
+fn needed_weight(f: &Fields<'_>) -> Result<i16, LoadError> {
+    if f.has("db") { weight(f, "db", 0) } else { Err(f.table_fault("`db` is missing")) }
+}
+
+/// Checks the keys that only say where a rule comes from.
+fn provenance(f: &Fields<'_>) -> Result<(), LoadError> {
+    f.string("source")?;
+    f.flag("unverified")?;
+    if f.has("updated") { day(f) } else { Ok(()) }
+}
+
+fn day(f: &Fields<'_>) -> Result<(), LoadError> {
+    let text = f.required("updated")?;
+    match text.parse::<jiff::civil::Date>() {
+        Ok(_) if text.len() == 10 => Ok(()),
+        _ => Err(f.fault("updated", "expected a day such as 2026-10-01")),
+    }
+}
+
+fn hosting(f: &Fields<'_>) -> Result<Option<Hosting>, LoadError> {
+    let name = |h: &Hosting| match h {
+        Hosting::Own => "own",
+        Hosting::Cdn => "cdn",
+    };
+    f.string("hosted")?.map(|text| named(f, "hosted", text, &[Hosting::Own, Hosting::Cdn], name).copied()).transpose()
+}
+
+fn role(f: &Fields<'_>) -> Result<Option<Role>, LoadError> {
+    let all = [Role::Chat, Role::Media, Role::Call, Role::Push, Role::Web, Role::Api];
+    f.string("role")?.map(|text| named(f, "role", text, &all, |r| r.name()).copied()).transpose()
+}
+
+fn scope(f: &Fields<'_>) -> Result<Scope, LoadError> {
+    let proto = match f.string("proto")? {
+        None => None,
+        Some(text) => {
+            Some(*named(f, "proto", text, &[Proto::TCP, Proto::UDP], |p| if *p == Proto::TCP { "tcp" } else { "udp" })?)
+        }
+    };
+    let number = |s: &str| s.trim().parse::<u16>().map_err(|_| format!("`{s}` is not a port"));
+    Ok(Scope { proto, ports: f.list("port", |s| ranges(s, number))?.concat() })
+}
+
+/// The value called `name`.
+fn named<'v, T>(f: &Fields<'_>, key: &str, name: &str, all: &'v [T], call: impl Fn(&T) -> &'static str) -> Result<&'v T, LoadError> {
+    all.iter().find(|v| call(v) == name).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(&call).collect();
+        f.fault(key, format!("`{name}` is none of {}", names.join(", ")))
+    })
+}
+
+/// `1-3,5` with numbers as `number` reads them.
+fn ranges(text: &str, number: impl Fn(&str) -> Result<u16, String>) -> Result<Vec<Range>, String> {
+    text.split(',')
+        .map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            let (from, to) = (number(from)?, number(to)?);
+            if from > to { Err(format!("{from} is above {to}")) } else { Ok(Range { from, to }) }
+        })
+        .collect()
+}
+
+/// Decimal, or hexadecimal with `0x`.
+fn number16(text: &str) -> Result<u16, String> {
+    let text = text.trim();
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u16::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("`{text}` is not a number from 0 to 0xffff"))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let net: IpNet = match text.parse::<std::net::IpAddr>() {
+        Ok(ip) => ip.into(),
+        Err(_) => text.parse().map_err(|_| format!("`{text}` is not an address range such as 192.0.2.0/24"))?,
+    };
+    if net != net.trunc() {
+        return Err(format!("`{text}` has bits beyond its prefix; did you mean {}?", net.trunc()));
+    }
+    Ok(net)
+}
+
+fn host_name(text: &str) -> Result<Box<str>, String> {
+    let label = |l: &str| {
+        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.into())
+    } else {
+        Err(format!("`{text}` is not a plain lower-case host name (no `*`, no leading or trailing dot, IDN as xn--)"))
+    }
+}

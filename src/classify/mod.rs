@@ -1,0 +1,74 @@
+//! Facts become a service label with its evidence.
+//!
+//! Services are data: one TOML file each under `services/`, compiled into a [`Book`]; a user's own file adds, extends or replaces.
+//! No rule about any service stands in code.
+//!
+//! # Service files
+//!
+//! ```toml
+//! schema = 1
+//!
+//! [[service]]
+//! id = "example"                 # [a-z0-9_-]+; names the family, the role says which part of it
+//! title = "Example"
+//! category = "messenger"         # messenger call social video push mail vpn dns cloud other
+//! parent = "meta"                # optional: the family whose infrastructure it shares
+//! role = "chat"                  # optional: chat media call push web api, when no rule says better
+//! updated = "2026-10-01"
+//! hosted = "own"                 # optional: its names at addresses outside its ranges speak against it (default "cdn": they do not)
+//! circumvention = false          # optional: a way around blocking
+//! notes = "free text"            # optional
+//!
+//! [[service.domain]]             # a name in SNI, QUIC, Host, certificate or DNS; of one service the most precise rule counts
+//! suffix = ["example.net"]       # the name and all below it, at label boundaries; or `exact` for the name alone
+//! prefix_label = "media"         # optional: first label is `media`, or begins with it and goes on with `-` or a digit
+//! exclude = ["stats.example.net"]
+//! db = 40                        # weight in decibans; default 40
+//! dns_db = 20                    # as the only DNS name of the address; default half
+//! cert_db = 30                   # as certificate name; default three quarters
+//! role = "media"
+//! brand = "Example Plus"         # shown with the label
+//!
+//! [[service.cidr]]
+//! net = ["192.0.2.0/24"]
+//! owner = "exclusive"            # exclusive (35 dB unless `db` says) owner (8) shared (4) cdn (2)
+//! last_octet = [48, 62]          # optional, IPv4
+//!
+//! [[service.port]]               # supports other evidence, never stands alone
+//! proto = "tcp"
+//! port = "590-599,1400"
+//! db = 3
+//!
+//! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
+//! alpn = ["example/1"]           # also ja4, cert_cn, no_sni
+//! db = 40
+//!
+//! [[service.stun]]               # all conditions must hold for one message; different rules add up
+//! realm = "example.net"          # also software, attr, type, only_attrs, len, username_len
+//! db = 40
+//! ```
+//!
+//! Every rule may have `proto` and `port` (of the service's side) to limit it, `role`, `source`, `updated`, and `unverified = true`, which halves its weight.
+//!
+//! # Arithmetic
+//!
+//! Weights are decibans, 10·log10 of how much likelier the evidence is with the service than without. They add to a prior of −25 dB (one flow in about 300);
+//! sums are capped for each class of evidence so that one fact told twice does not count twice. 0 dB is even odds, 10 dB 0.91, 15 dB 0.97.
+//! A flow whose server never sent payload is judged by name, DNS and address alone: that is what blocking looks like.
+
+mod book;
+mod builtin;
+mod error;
+mod fields;
+mod grammar;
+mod index;
+mod service;
+mod weigh;
+
+pub use book::Book;
+pub use error::LoadError;
+pub use service::{Category, ServiceInfo};
+pub use weigh::DnsLead;
+
+#[cfg(test)]
+mod tests;

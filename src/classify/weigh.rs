@@ -1,0 +1,474 @@
+//! Weighing: the facts of one flow against every service.
+
+use super::book::Book;
+use super::service::{CidrRule, DomainRule, Hosting, Owner, Scope, StunRule, TlsRule};
+use crate::model::flow::{FlowRecord, RoleBasis};
+use crate::model::frame::FrameNo;
+use crate::model::key::{Endpoint, Proto};
+use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelGrade, Role};
+use crate::model::note::{ClientHello, Fact, Stun};
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+/// A DNS answer seen before the flow that gave this client this server address.
+#[derive(Clone, Copy, Debug)]
+pub struct DnsLead<'a> {
+    /// The name asked for, or an alias in the chain; lower case, no trailing dot.
+    pub name: &'a str,
+    /// Frame of the answer.
+    pub frame: FrameNo,
+    /// Only one name led this client to this address then.
+    pub unique: bool,
+}
+
+/// Odds of any one service before evidence: about 1 flow in 300.
+const PRIOR: i16 = -25;
+/// An ambiguous DNS answer is worth 8 dB where a unique one is worth 20.
+const AMBIGUOUS_DNS: (i16, i16) = (8, 20);
+/// A name at an address where its service does not stand.
+const MISMATCH: i16 = -15;
+/// The name of a decoy hello.
+const DECOY: i16 = -30;
+/// A label that leads the next by less is ambiguous …
+const MARGIN: i16 = 3;
+/// … and no surer than this: "possible".
+const AMBIGUOUS_MAX: f64 = 0.79;
+/// A second service below this confidence is not worth telling.
+const RUNNER_UP_MIN: f64 = 0.05;
+
+/// A rule that matched, before anything is put into words.
+#[derive(Clone, Copy)]
+struct Match<'a> {
+    service: u16,
+    class: EvidenceClass,
+    db: i16,
+    /// Order among matches of equal weight: the narrower rule.
+    narrow: u8,
+    role: Option<Role>,
+    frame: FrameNo,
+    told: Told<'a>,
+}
+
+/// What matched, for the words.
+#[derive(Clone, Copy)]
+enum Told<'a> {
+    Name(&'static str, &'a str, &'a DomainRule),
+    Dns(&'a str, bool, &'a DomainRule),
+    Address(IpAddr, &'a CidrRule),
+    Port(Proto, u16),
+    Tls(&'a TlsRule, &'a ClientHello),
+    Certificate(&'a str),
+    Stun(&'a StunRule, &'a Stun),
+    Decoy(&'a str),
+    Mismatch(&'a str, IpAddr),
+}
+
+type Matches<'a> = SmallVec<[Match<'a>; 8]>;
+
+/// The sum of one service.
+struct Candidate {
+    service: u16,
+    total: i16,
+}
+
+impl Book {
+    /// The service the flow belongs to, if the evidence makes one at least as likely as not. `dns` are answers seen before its first packet.
+    ///
+    /// Plain DNS flows have no service: asking for a name is not using it.
+    pub fn label(&self, flow: &FlowRecord, dns: &[DnsLead<'_>]) -> Option<Label> {
+        if (flow.proto != Proto::TCP && flow.proto != Proto::UDP) || is_plain_dns(flow) {
+            return None;
+        }
+        let mut found = Matches::new();
+        self.names(flow, &mut found);
+        self.leads(flow, dns, &mut found);
+        self.addresses(flow, &mut found);
+        self.handshake(flow, &mut found);
+        self.stun(flow, &mut found);
+        if found.is_empty() {
+            return None;
+        }
+        self.contradictions(flow, &mut found);
+        self.ports(flow, &mut found);
+        if flow.totals.server.payload == 0 {
+            // Nobody answered: how the client speaks proves nothing about who would have.
+            found.retain(|m| !matches!(m.class, EvidenceClass::Fp | EvidenceClass::Pattern | EvidenceClass::Context));
+        }
+        self.decide(&found)
+    }
+
+    /// SNI, gQUIC name, HTTP host, certificate.
+    fn names<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
+        let mut add = |kind: &'static str, name: &'a str, frame: FrameNo, weigh: fn(&DomainRule) -> i16| {
+            self.names.find(&self.services, name, flow.proto, flow.server.port, |service, rule| {
+                let (db, narrow) = (weigh(rule), rule.precision());
+                keep(found, Match { service, class: EvidenceClass::Name, db, narrow, role: rule.role, frame, told: Told::Name(kind, name, rule) });
+            });
+        };
+        let (mut hello, mut host, mut certificate, mut gquic) = (false, false, false, false);
+        for note in &flow.notes.list {
+            match &note.fact {
+                // Later hellos with another name are decoys, see `contradictions`.
+                Fact::ClientHello(h) if !std::mem::replace(&mut hello, true) => {
+                    if let Some(sni) = &h.sni {
+                        add("SNI", sni, note.frame, |r| r.db);
+                    }
+                }
+                Fact::Quic(q) if !gquic => {
+                    if let Some(name) = &q.gquic_sni {
+                        gquic = true;
+                        add("QUIC SNI", name, note.frame, |r| r.db);
+                    }
+                }
+                Fact::HttpRequest(r) if !host => {
+                    if let Some(name) = &r.host {
+                        host = true;
+                        add("Host", name, note.frame, |r| r.db);
+                    }
+                }
+                // Alternative names list whatever else the owner serves (YouTube's stand in every Google certificate): only the first name counts.
+                Fact::Certificate { names, .. } if !std::mem::replace(&mut certificate, true) => {
+                    if let Some(name) = names.first() {
+                        add("certificate", name.strip_prefix("*.").unwrap_or(name), note.frame, |r| r.cert_db);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn leads<'a>(&'a self, flow: &FlowRecord, dns: &[DnsLead<'a>], found: &mut Matches<'a>) {
+        for lead in dns {
+            self.names.find(&self.services, lead.name, flow.proto, flow.server.port, |service, rule| {
+                let db = if lead.unique { rule.dns_db } else { rule.dns_db * AMBIGUOUS_DNS.0 / AMBIGUOUS_DNS.1 };
+                let told = Told::Dns(lead.name, lead.unique, rule);
+                keep(found, Match { service, class: EvidenceClass::Dns, db, narrow: rule.precision(), role: rule.role, frame: lead.frame, told });
+            });
+        }
+    }
+
+    fn addresses<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
+        let mut side = |at: Endpoint, exclusive_only: bool| {
+            self.nets.find(&self.services, at.ip, |service, rule| {
+                if rule.covers(at, flow.proto) && (rule.owner == Owner::Exclusive || !exclusive_only) {
+                    let told = Told::Address(at.ip, rule);
+                    let narrow = rule.scope.narrowness();
+                    keep(found, Match { service, class: EvidenceClass::Ip, db: rule.db, narrow, role: rule.role, frame: flow.first.frame, told });
+                }
+            });
+        };
+        side(flow.server, false);
+        if sides_uncertain(flow) {
+            side(flow.client, true);
+        }
+    }
+
+    /// ALPN, JA4, certificate conditions, a handshake on its assigned port.
+    fn handshake<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
+        let hello = flow.notes.client_hello();
+        let certificate = flow.notes.list.iter().find_map(|n| match &n.fact {
+            Fact::Certificate { names, .. } => Some((n.frame, &**names.first()?)),
+            _ => None,
+        });
+        if hello.is_none() && certificate.is_none() {
+            return;
+        }
+        for (service, r) in &self.tls {
+            let Some(rule) = self.services.get(usize::from(*service)).and_then(|s| s.tls.get(usize::from(*r))) else { continue };
+            if !rule.scope.allows(flow.proto, flow.server.port) {
+                continue;
+            }
+            let about_hello = !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.cert_cn.is_empty();
+            let hello_fits = || {
+                hello.is_some_and(|(_, h)| {
+                    (rule.alpn.is_empty() || rule.alpn.iter().any(|a| h.alpn.contains(a)))
+                        && (rule.ja4.is_empty() || rule.ja4.contains(&h.ja4))
+                        && rule.no_sni.is_none_or(|no| h.sni.is_none() == no)
+                })
+            };
+            if about_hello && !hello_fits() {
+                continue;
+            }
+            let mut hit = Match {
+                service: *service,
+                class: EvidenceClass::Fp,
+                db: rule.db,
+                narrow: rule.scope.narrowness(),
+                role: rule.role,
+                frame: flow.first.frame,
+                told: Told::Port(flow.proto, flow.server.port),
+            };
+            if rule.cert_cn.is_empty() {
+                let Some((note, h)) = hello else { continue };
+                (hit.frame, hit.told) = (note.frame, Told::Tls(rule, h));
+                if rule.alpn.is_empty() && rule.ja4.is_empty() {
+                    // The handshake itself, on a port assigned to it: structure, not handwriting.
+                    hit.class = EvidenceClass::Bytes;
+                }
+            } else {
+                let Some((frame, name)) = certificate else { continue };
+                let name = name.strip_prefix("*.").unwrap_or(name);
+                let fits = |cn: &str| {
+                    let tail = name.len().checked_sub(cn.len()).and_then(|at| name.get(at..));
+                    tail.is_some_and(|t| t.eq_ignore_ascii_case(cn)) && (name.len() == cn.len() || name.get(..name.len() - cn.len()).is_some_and(|h| h.ends_with('.')))
+                };
+                if !rule.cert_cn.iter().any(|cn| fits(cn)) {
+                    continue;
+                }
+                (hit.class, hit.frame, hit.told) = (EvidenceClass::Name, frame, Told::Certificate(name));
+            }
+            keep(found, hit);
+        }
+    }
+
+    /// STUN rules add up, each once.
+    fn stun<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
+        if flow.notes.stun().next().is_none() {
+            return;
+        }
+        for (service, r) in &self.stun {
+            let Some(rule) = self.services.get(usize::from(*service)).and_then(|s| s.stun.get(usize::from(*r))) else { continue };
+            let port_fits = rule.scope.allows(flow.proto, flow.server.port) || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
+            if !port_fits {
+                continue;
+            }
+            if let Some((note, message)) = flow.notes.stun().find(|(_, m)| stun_fits(rule, m)) {
+                let told = Told::Stun(rule, message);
+                found.push(Match { service: *service, class: EvidenceClass::Stun, db: rule.db, narrow: 0, role: rule.role, frame: note.frame, told });
+            }
+        }
+    }
+
+    fn contradictions<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
+        let Some(own) = flow.notes.client_hello().and_then(|(_, h)| h.sni.as_deref()) else { return self.decoys(flow, None, found) };
+        let mut against: SmallVec<[Match<'a>; 2]> = SmallVec::new();
+        self.names.find(&self.services, own, flow.proto, flow.server.port, |s, rule| {
+            let hosted = rule.hosted.or_else(|| self.services.get(usize::from(s)).map(|x| x.hosted));
+            if hosted != Some(Hosting::Own) || found.iter().any(|m| m.service == s && m.class == EvidenceClass::Dns) {
+                return;
+            }
+            let mut at_home = false;
+            self.nets.find(&self.services, flow.server.ip, |t, _| at_home |= t == s);
+            if !at_home {
+                let told = Told::Mismatch(own, flow.server.ip);
+                against.push(Match { service: s, class: EvidenceClass::Contradiction, db: MISMATCH, narrow: 0, role: None, frame: flow.first.frame, told });
+            }
+        });
+        found.extend(against);
+        self.decoys(flow, Some(own), found);
+    }
+
+    /// Names that were shown to the path but not to the server: what a desync tool wants taken for the flow's name.
+    fn decoys<'a>(&'a self, flow: &'a FlowRecord, own: Option<&str>, found: &mut Matches<'a>) {
+        for note in &flow.notes.list {
+            let name = match &note.fact {
+                Fact::DecoyHello { sni: Some(name) } => &**name,
+                Fact::ClientHello(h) => match &h.sni {
+                    Some(name) if own.is_some_and(|own| own != &**name) => &**name,
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            self.names.find(&self.services, name, flow.proto, flow.server.port, |service, _| {
+                // The flow's own name speaks for the same service: the decoy changes nothing.
+                if !found.iter().any(|m| m.service == service && matches!(m.class, EvidenceClass::Name | EvidenceClass::Contradiction)) {
+                    let told = Told::Decoy(name);
+                    found.push(Match { service, class: EvidenceClass::Contradiction, db: DECOY, narrow: 0, role: None, frame: note.frame, told });
+                }
+            });
+        }
+    }
+
+    /// Port rules of the services that something else speaks for.
+    fn ports<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
+        let mut candidates: SmallVec<[u16; 8]> = found.iter().map(|m| m.service).collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        for service in candidates {
+            for rule in self.services.get(usize::from(service)).map_or(&[][..], |s| &s.ports) {
+                let port = match (allows(&rule.scope, flow.proto, flow.server), sides_uncertain(flow) && allows(&rule.scope, flow.proto, flow.client)) {
+                    (true, _) => flow.server.port,
+                    (_, true) => flow.client.port,
+                    _ => continue,
+                };
+                let told = Told::Port(flow.proto, port);
+                keep(found, Match { service, class: EvidenceClass::Port, db: rule.db, narrow: 0, role: rule.role, frame: flow.first.frame, told });
+            }
+        }
+    }
+
+    fn decide(&self, found: &[Match<'_>]) -> Option<Label> {
+        let mut candidates: SmallVec<[Candidate; 8]> = SmallVec::new();
+        for m in found {
+            if !candidates.iter().any(|c| c.service == m.service) {
+                candidates.push(Candidate { service: m.service, total: total(found, m.service) });
+            }
+        }
+        // Services are in order of id, so equal totals are told in order of id.
+        candidates.sort_by_key(|c| (std::cmp::Reverse(c.total), c.service));
+        let mut ranked = candidates.iter();
+        let (best, second) = (ranked.next()?, ranked.next());
+        let mut confidence = confidence(best.total);
+        let runner_up = second.map(|c| (c, self::confidence(c.total))).filter(|(_, p)| *p >= RUNNER_UP_MIN);
+        if runner_up.as_ref().is_some_and(|(c, _)| best.total - c.total < MARGIN) {
+            confidence = confidence.min(AMBIGUOUS_MAX);
+        }
+        let grade = LabelGrade::of(confidence)?;
+        let service = self.services.get(usize::from(best.service))?;
+        let mut own: SmallVec<[&Match<'_>; 8]> = found.iter().filter(|m| m.service == best.service).collect();
+        own.sort_by_key(|m| (m.class, std::cmp::Reverse(m.db), m.frame));
+        Some(Label {
+            id: service.info.id.clone(),
+            title: service.info.title.clone(),
+            role: role(&own).or(service.info.role),
+            confidence,
+            grade,
+            evidence: own.iter().map(|m| LabelEvidence { class: m.class, says: m.told.says(), db: m.db, frame: m.frame }).collect(),
+            runner_up: runner_up.and_then(|(c, p)| Some((self.services.get(usize::from(c.service))?.info.id.clone(), p))),
+            brand: own.iter().find_map(|m| m.told.brand()),
+            circumvention: service.info.circumvention,
+        })
+    }
+}
+
+/// Confidence of a sum in decibans.
+fn confidence(total: i16) -> f64 {
+    let odds = 10f64.powf(f64::from(total) / 10.0);
+    odds / (1.0 + odds)
+}
+
+/// Prior plus the capped sums of each class.
+fn total(found: &[Match<'_>], service: u16) -> i16 {
+    use EvidenceClass as C;
+    let classes = [C::Crypto, C::Name, C::Dns, C::Stun, C::Bytes, C::Ip, C::Port, C::Fp, C::Pattern, C::Context, C::Contradiction];
+    let mut sum = PRIOR;
+    for class in classes {
+        let of_class = || found.iter().filter(|m| m.service == service && m.class == class);
+        let cap = match class {
+            C::Crypto => 60,
+            C::Name | C::Stun | C::Bytes => 45,
+            C::Dns | C::Pattern => 20,
+            C::Ip if of_class().any(|m| matches!(m.told, Told::Address(_, r) if r.owner == Owner::Exclusive)) => 35,
+            C::Ip | C::Context => 10,
+            C::Port => 3,
+            // An ALPN of its own is nearly a name.
+            C::Fp if of_class().any(|m| matches!(m.told, Told::Tls(r, _) if !r.alpn.is_empty())) => 40,
+            C::Fp => 15,
+            C::Contradiction => 0,
+        };
+        let db: i16 = of_class().fold(0, |a, m| a.saturating_add(m.db));
+        sum = sum.saturating_add(db.clamp(-60, cap));
+    }
+    sum
+}
+
+/// The role of the strongest rule that has one: what was said in the flow comes before where it went.
+fn role(own: &[&Match<'_>]) -> Option<Role> {
+    let rank = |m: &Match<'_>| match m.class {
+        EvidenceClass::Stun => 0,
+        EvidenceClass::Name => 1,
+        EvidenceClass::Dns => 2,
+        EvidenceClass::Bytes | EvidenceClass::Fp => 3,
+        EvidenceClass::Ip => 4,
+        _ => 5,
+    };
+    own.iter().filter(|m| m.role.is_some() && m.db > 0).min_by_key(|m| (rank(m), std::cmp::Reverse(m.db))).and_then(|m| m.role)
+}
+
+/// Keeps the heavier (of equals, the narrower) of the matches of one service and class: rules of one kind are alternatives.
+fn keep<'a>(found: &mut Matches<'a>, new: Match<'a>) {
+    match found.iter_mut().find(|m| m.service == new.service && m.class == new.class) {
+        Some(old) if (new.db, new.narrow) > (old.db, old.narrow) => *old = new,
+        Some(_) => {}
+        None => found.push(new),
+    }
+}
+
+fn allows(scope: &Scope, proto: Proto, at: Endpoint) -> bool {
+    scope.allows(proto, at.port)
+}
+
+/// The capture does not prove which side began: either may be the service.
+fn sides_uncertain(flow: &FlowRecord) -> bool {
+    flow.proto == Proto::UDP || matches!(flow.role_basis, RoleBasis::PortGuess | RoleBasis::FirstSender)
+}
+
+/// A DNS, mDNS or LLMNR flow (RFC 1035, 6762, 4795) without TLS around it.
+fn is_plain_dns(flow: &FlowRecord) -> bool {
+    if flow.notes.dns().next().is_some() {
+        return true;
+    }
+    let port = |p: u16| matches!(p, 53 | 5353 | 5355);
+    (port(flow.server.port) || (sides_uncertain(flow) && port(flow.client.port)))
+        && !flow.notes.list.iter().any(|n| matches!(n.fact, Fact::ClientHello(_) | Fact::HttpRequest(_) | Fact::Stun(_)))
+}
+
+fn stun_fits(rule: &StunRule, m: &Stun) -> bool {
+    let text = |want: &[Box<str>], have: &Option<Box<str>>| want.is_empty() || have.as_ref().is_some_and(|h| want.contains(h));
+    let in_any = |ranges: &[super::service::Range], n: u16| ranges.iter().any(|r| r.has(n));
+    text(&rule.realm, &m.realm)
+        && text(&rule.software, &m.software)
+        && (rule.attr.is_empty() || m.attributes.iter().any(|a| in_any(&rule.attr, *a)))
+        && (rule.kind.is_empty() || in_any(&rule.kind, m.kind))
+        && rule.only_attrs.as_ref().is_none_or(|only| *only == m.attributes)
+        && rule.len.is_none_or(|r| u16::try_from(m.len).is_ok_and(|n| r.has(n)))
+        && rule.username_len.is_none_or(|r| r.has(m.username_len))
+}
+
+impl Told<'_> {
+    fn says(&self) -> String {
+        match self {
+            Self::Name(kind, name, rule) => format!("{kind} {name} {}", below(name, rule)),
+            Self::Dns(name, true, rule) => format!("DNS gave this address for {name} alone, which {}", below(name, rule)),
+            Self::Dns(name, false, rule) => format!("DNS gave this address for {name} among other names; it {}", below(name, rule)),
+            Self::Address(ip, rule) => format!("{ip} is in {}, {}", rule.net, rule.owner.says()),
+            Self::Port(proto, port) => format!("{} port {port}", proto.name()),
+            Self::Tls(rule, hello) => {
+                let alpn = rule.alpn.iter().find(|a| hello.alpn.contains(a)).map(|a| format!("ALPN {a}"));
+                let ja4 = (!rule.ja4.is_empty()).then(|| format!("JA4 {}", hello.ja4));
+                let sni = rule.no_sni.map(|no| if no { "no server name" } else { "a server name" }.to_owned());
+                let parts: Vec<String> = [alpn, ja4, sni].into_iter().flatten().collect();
+                if parts.is_empty() { "TLS handshake on its assigned port".to_owned() } else { format!("handshake with {}", parts.join(", ")) }
+            }
+            Self::Certificate(name) => format!("certificate {name}"),
+            Self::Stun(rule, m) => stun_says(rule, m),
+            Self::Decoy(name) => format!("{name} is only the name of a decoy"),
+            Self::Mismatch(name, ip) => format!("{name} does not stand at {ip}"),
+        }
+    }
+
+    fn brand(&self) -> Option<Box<str>> {
+        match self {
+            Self::Name(_, _, rule) | Self::Dns(_, _, rule) => rule.brand.clone(),
+            Self::Address(_, rule) => rule.brand.clone(),
+            _ => None,
+        }
+    }
+}
+
+fn below(name: &str, rule: &DomainRule) -> String {
+    if *name == *rule.name { "is its name".to_owned() } else { format!("ends in {}", rule.name) }
+}
+
+fn stun_says(rule: &StunRule, m: &Stun) -> String {
+    let mut parts = Vec::new();
+    if let (false, Some(realm)) = (rule.realm.is_empty(), &m.realm) {
+        parts.push(format!("realm {realm}"));
+    }
+    if let (false, Some(software)) = (rule.software.is_empty(), &m.software) {
+        parts.push(format!("software {software}"));
+    }
+    if let Some(a) = m.attributes.iter().find(|a| rule.attr.iter().any(|r| r.has(**a))) {
+        parts.push(format!("attribute {a:#06x}"));
+    }
+    if rule.only_attrs.is_some() {
+        parts.push("its sole attributes".to_owned());
+    }
+    if rule.username_len.is_some() {
+        parts.push(format!("a user name of {} bytes", m.username_len));
+    }
+    if rule.len.is_some() {
+        parts.push(format!("length {}", m.len));
+    }
+    if parts.is_empty() { format!("STUN message type {:#06x}", m.kind) } else { format!("STUN type {:#06x} with {}", m.kind, parts.join(", ")) }
+}

@@ -1,0 +1,117 @@
+//! How each conversation came out, and at which stage it ended.
+
+use crate::model::flow::{Closed, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord};
+use crate::model::key::Proto;
+use crate::model::note::Fact;
+use crate::model::side::Side;
+use crate::model::time::{Span, Time};
+
+/// Silence that counts, at a client or on the path: Cloudflare's server-side 3 s would catch mobile pauses.
+const SILENCE: Span = Span::from_secs(5);
+/// Silence after which data that flowed counts as stalled.
+const STALL: Span = Span::from_secs(10);
+
+/// Settles outcome, stage and closing reason of every flow. `end` is the time of the last packet of the source.
+pub fn settle(flows: &mut [FlowRecord], end: Time) {
+    for f in flows {
+        let (outcome, stage) = match (&f.tcp, f.proto) {
+            (Some(tcp), _) => of_tcp(f, tcp, end),
+            (None, Proto::UDP) => (of_datagrams(f, end), Stage::None),
+            _ => (Outcome::Unknown, Stage::None),
+        };
+        (f.outcome, f.stage) = (outcome, stage);
+        // Whether a flow was idle or cut off by the end of the capture must not depend on which shard saw what when.
+        if matches!(f.closed, Closed::Idle | Closed::CaptureEnd) {
+            let idle = if f.proto == Proto::TCP { IDLE_TCP } else { IDLE_UDP };
+            f.closed = if end.since(f.last.ts) > idle { Closed::Idle } else { Closed::CaptureEnd };
+        }
+    }
+}
+
+fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
+    let (c, s) = (&tcp.side.client, &tcp.side.server);
+    let stage = stage_at_end(tcp);
+    if f.icmp.iter().any(|i| i.about == Side::Client && unreachable(i.version, i.kind)) && s.syns == 0 && s.data_segments == 0 {
+        return (Outcome::Refused, Stage::PostSyn);
+    }
+    if f.totals.server.packets == 0 {
+        let silent = c.syns >= 2 || (c.syns == 1 && end.since(f.last.ts) > SILENCE);
+        return if c.syns > 0 && silent && c.resets == 0 { (Outcome::SilentSyn, Stage::PostSyn) } else { (Outcome::Unknown, Stage::None) };
+    }
+    if f.totals.client.packets == 0 {
+        return (Outcome::Unknown, Stage::None);
+    }
+    if tcp.resets.iter().any(|r| r.packet.side == Side::Server && r.fit == ResetFit::OnSyn) && s.syns == 0 {
+        return (Outcome::Refused, Stage::PostSyn);
+    }
+    let ended_by_reset = tcp.resets.first().filter(|r| !r.fin_before && !r.peer_fin_before && !alert_before(f, r.packet.ts));
+    let hello_sent = c.unique > 0;
+    if s.unique == 0 {
+        if ended_by_reset.is_some() && hello_sent {
+            return (Outcome::Reset, stage);
+        }
+        if let Some(r) = ended_by_reset
+            && r.packet.side == Side::Server
+        {
+            return (Outcome::Reset, stage);
+        }
+        if !hello_sent {
+            return (Outcome::Ok, Stage::None);
+        }
+        let sent_at = f.totals.client.first_payload.map_or(f.first.ts, |m| m.ts);
+        let waited = end.min(f.last.ts.plus(SILENCE)).since(sent_at);
+        let waited = if tcp.resets.is_empty() { waited } else { Span::ZERO };
+        if waited < SILENCE && c.retransmitted < 2 {
+            return (Outcome::Unknown, Stage::None);
+        }
+        return if c.acked < c.sent.plus(-i64::from(c.fin.is_some())) {
+            (Outcome::SilentHello, Stage::PostPsh)
+        } else {
+            (Outcome::Muted, Stage::PostPsh)
+        };
+    }
+    if ended_by_reset.is_some_and(|r| r.packet.side == Side::Server) {
+        return (Outcome::Reset, stage);
+    }
+    let u = &c.unanswered;
+    let quiet = u.first.is_some_and(|first| end.since(first.ts) > STALL);
+    if u.packets >= 3 && u.retransmissions >= 2 && quiet && c.resets == 0 {
+        return (Outcome::Stalled, Stage::Later);
+    }
+    (Outcome::Ok, Stage::None)
+}
+
+/// Cloudflare's stage of the first reset, counted in what the client had sent before it.
+fn stage_at_end(tcp: &TcpRecord) -> Stage {
+    let Some(r) = tcp.resets.first() else { return Stage::None };
+    let client_sent = if r.packet.side == Side::Client { r.sent } else { r.peer_sent };
+    let server_sent = if r.packet.side == Side::Server { r.sent } else { r.peer_sent };
+    match (tcp.established.filter(|m| m.frame < r.packet.frame), client_sent.0 > 1, server_sent.0 > 1) {
+        (_, true, true) => Stage::Later,
+        (_, true, false) => Stage::PostPsh,
+        (Some(_), false, _) => Stage::PostAck,
+        (None, false, _) => Stage::PostSyn,
+    }
+}
+
+fn alert_before(f: &FlowRecord, ts: Time) -> bool {
+    f.notes.list.iter().any(|n| n.ts <= ts && matches!(n.fact, Fact::TlsAlert { .. } | Fact::TlsEncryptedAlert))
+}
+
+/// Destination unreachable (RFC 792, RFC 4443).
+fn unreachable(version: u8, kind: u8) -> bool {
+    matches!((version, kind), (4, 3) | (6, 1))
+}
+
+fn of_datagrams(f: &FlowRecord, end: Time) -> Outcome {
+    let (c, s) = (&f.totals.client, &f.totals.server);
+    if f.icmp.iter().any(|i| i.about == Side::Client && unreachable(i.version, i.kind)) && s.packets == 0 {
+        return Outcome::Refused;
+    }
+    let asked = matches!(f.app, Some("quic" | "dns" | "stun"));
+    match (c.packets, s.packets) {
+        (1.., 1..) => Outcome::Ok,
+        (2.., 0) if asked && end.since(f.first.ts) > Span::from_secs(2) => Outcome::SilentSyn,
+        _ => Outcome::Unknown,
+    }
+}

@@ -1,0 +1,172 @@
+//! The capture-quality gate: where the capture was taken, what it missed, and which claims it therefore cannot support.
+
+use crate::model::flow::FlowRecord;
+use crate::model::side::{PerSide, Side};
+use crate::model::source::{CannotClaim, Quality, SourceFacts, Vantage};
+use hashbrown::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// Initial TTLs in use: a packet with one of them has not passed a router.
+const INITIAL_TTLS: [u8; 4] = [32, 64, 128, 255];
+/// Share of the round trip on one side of the capture point below which it stands next to that side.
+const NEAR: f64 = 0.05;
+/// Loss of the capture above which nothing is concluded from absence (0.5 %).
+const LOSS: f64 = 0.005;
+
+/// Judges a source by its flows.
+pub fn assess(source: &SourceFacts, flows: &[FlowRecord]) -> Quality {
+    let mut q = Quality::default();
+    let mut sums = Sums::default();
+    for f in flows {
+        sums.add(f);
+    }
+    q.tcp_flows = sums.tcp;
+    q.one_sided_share = ratio(sums.one_sided, sums.talked);
+    q.snaplen_cut = ratio(source.cut_frames, source.packets);
+    q.offload = sums.giant > 0;
+    q.capture_loss = ratio(sums.lost, sums.lost + sums.unique);
+    q.duplicates = ratio(sums.copies, sums.packets);
+    q.checksums_offloaded = sums.bad_checksums * 2 > sums.checksums && sums.checksums >= 4;
+    q.ttl_normalised = sums.ttl_normalised();
+    q.phone_vpn = flows.iter().any(|f| f.owner.is_some());
+    (q.vantage, q.vantage_basis) = sums.vantage(&q);
+    q.cannot_claim = cannot_claim(source, &q);
+    q
+}
+
+#[derive(Default)]
+struct Sums {
+    tcp: u64,
+    talked: u64,
+    one_sided: u64,
+    giant: u64,
+    lost: u64,
+    unique: u64,
+    copies: u64,
+    packets: u64,
+    checksums: u64,
+    bad_checksums: u64,
+    /// Flows whose first packets of that side carried an initial TTL, and flows counted.
+    initial: PerSide<u64>,
+    ttl_flows: PerSide<u64>,
+    /// Client's share of the round trip, per flow.
+    split: Vec<f64>,
+    server_ttls: HashMap<u8, HashSet<(bool, u32)>>,
+}
+
+impl Sums {
+    fn add(&mut self, f: &FlowRecord) {
+        let Some(tcp) = &f.tcp else { return };
+        self.tcp += 1;
+        let (c, s) = (&tcp.side.client, &tcp.side.server);
+        let both = c.was_seen() && s.was_seen();
+        // A lone SYN says nothing about the capture; more than that without the other side does.
+        if both || c.data_segments + s.data_segments > 0 || s.syns > 0 {
+            self.talked += 1;
+            self.one_sided += u64::from(f.totals.client.packets == 0 || f.totals.server.packets == 0);
+        }
+        for side in Side::BOTH {
+            let t = &tcp.side[side];
+            self.giant += u64::from(t.giant > 0);
+            self.copies += u64::from(t.copies);
+            self.packets += f.totals[side].packets;
+            self.checksums += u64::from(t.checksums);
+            self.bad_checksums += u64::from(t.bad_checksums);
+            if both {
+                self.lost += t.capture_lost;
+                self.unique += t.unique;
+            }
+            if let Some(ttl) = t.ttl.mode() {
+                self.ttl_flows[side] += 1;
+                self.initial[side] += u64::from(INITIAL_TTLS.contains(&ttl));
+            }
+        }
+        if let (Some(to_server), Some(to_client)) = (tcp.rtt_server, tcp.rtt_client) {
+            let sum = (to_server.nanos() + to_client.nanos()) as f64;
+            if sum > 0.0 && to_server.nanos() >= 0 && to_client.nanos() >= 0 {
+                self.split.push(to_client.nanos() as f64 / sum);
+            }
+        }
+        if let Some(syn_ack) = s.syn {
+            self.server_ttls.entry(syn_ack.ttl).or_default().insert(network(f.server.ip));
+        }
+    }
+
+    /// One TTL for every server: something near the capture rewrites it, or all servers stand in one place.
+    fn ttl_normalised(&self) -> bool {
+        self.server_ttls.len() == 1 && self.server_ttls.values().all(|nets| nets.len() >= 5)
+    }
+
+    fn vantage(mut self, q: &Quality) -> (Vantage, String) {
+        self.split.sort_by(f64::total_cmp);
+        let split = self.split.get(self.split.len() / 2).copied();
+        let client = ratio(self.initial.client, self.ttl_flows.client);
+        let server = ratio(self.initial.server, self.ttl_flows.server);
+        let by_rtt = match split {
+            Some(s) if s < NEAR => Some(Vantage::Client),
+            Some(s) if s > 1.0 - NEAR => Some(Vantage::Server),
+            Some(_) => Some(Vantage::Mid),
+            None => None,
+        };
+        let flows = self.ttl_flows.client.max(self.ttl_flows.server);
+        if flows == 0 {
+            return (Vantage::Unknown, "no TCP flow tells".to_owned());
+        }
+        let shown = split.map_or_else(|| "no handshake was timed".to_owned(), |s| format!("{:.0} % of the round trip lies on the client's side", s * 100.0));
+        let basis = format!(
+            "{shown}; {:.0} % of clients and {:.0} % of servers show a TTL no router has lowered",
+            client * 100.0,
+            server * 100.0
+        );
+        let vantage = match (client > 0.9, server > 0.9 && !q.ttl_normalised, by_rtt) {
+            (true, false, Some(Vantage::Mid)) if split.is_some_and(|s| s < 0.25) => Vantage::Client,
+            (_, _, Some(v)) => v,
+            (true, false, None) => Vantage::Client,
+            (false, true, None) => Vantage::Server,
+            (false, false, None) => Vantage::Mid,
+            (true, true, None) => Vantage::Unknown,
+        };
+        (vantage, basis)
+    }
+}
+
+fn network(ip: IpAddr) -> (bool, u32) {
+    match ip {
+        IpAddr::V4(a) => (false, u32::from(a) >> 16),
+        IpAddr::V6(a) => (true, (u128::from(a) >> 96) as u32),
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn cannot_claim(source: &SourceFacts, q: &Quality) -> Vec<CannotClaim> {
+    let mut list = Vec::new();
+    let mut say = |claim, why: String| list.push(CannotClaim { claim, why });
+    if q.one_sided_share > 0.5 {
+        say("dropped packets", format!("{:.0} % of flows were captured in one direction only", q.one_sided_share * 100.0));
+    }
+    if q.capture_loss > LOSS {
+        say("confirmed drops", format!("the capture itself missed {:.1} % of the bytes that arrived", q.capture_loss * 100.0));
+    }
+    if source.drops.unwrap_or(0) > 0 {
+        say("confirmed drops", format!("the capture reports {} dropped packets", source.drops.unwrap_or(0)));
+    }
+    if source.truncated_at.is_some() || source.skipped_bytes > 0 {
+        say("confirmed drops at the end", "the file is damaged or cut".to_owned());
+    }
+    if q.snaplen_cut > 0.05 {
+        say("names and block pages", format!("{:.0} % of frames were cut by the snap length", q.snaplen_cut * 100.0));
+    }
+    if q.ttl_normalised {
+        say("TTL differences", "every server's packets arrive with one TTL".to_owned());
+    }
+    if q.phone_vpn {
+        say("TTL, resets of others, IP identification", "the capture was made by a VPN app on a phone, which makes up headers".to_owned());
+    }
+    if q.vantage == Vantage::Server {
+        say("what the client received", "the capture was taken at the server".to_owned());
+    }
+    list
+}

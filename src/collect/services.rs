@@ -1,0 +1,106 @@
+//! The verdict per service and role: attempts, successes, findings, and in words why.
+
+use crate::model::finding::{Finding, Grade};
+use crate::model::flow::{FlowRecord, Outcome};
+use crate::model::label::{Label, LabelGrade, Role};
+use crate::model::story::{ServiceState, State};
+use std::collections::BTreeMap;
+
+/// Fewer judged attempts than this, and no finding: nothing can be said of failures.
+const ENOUGH: u64 = 2;
+
+struct Row<'a> {
+    title: &'a str,
+    circumvention: bool,
+    attempts: u64,
+    ok: u64,
+    failed: u64,
+    flows: u64,
+    findings: Vec<&'a Finding>,
+}
+
+/// One row per service and role, in the order of their ids.
+pub fn tally(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<ServiceState> {
+    let mut rows: BTreeMap<(&str, Option<Role>), Row<'_>> = BTreeMap::new();
+    let index: hashbrown::HashMap<_, _> = flows.iter().enumerate().map(|(i, f)| (f.id, i)).collect();
+    for (flow, label) in flows.iter().zip(labels) {
+        let Some(label) = label.as_ref().filter(|l| l.grade >= LabelGrade::Possible) else { continue };
+        let row = rows.entry((&label.id, label.role)).or_insert_with(|| Row {
+            title: &label.title,
+            circumvention: label.circumvention,
+            attempts: 0,
+            ok: 0,
+            failed: 0,
+            flows: 0,
+            findings: Vec::new(),
+        });
+        row.flows += 1;
+        match flow.outcome {
+            Outcome::Unknown => {}
+            Outcome::Ok => {
+                row.attempts += 1;
+                row.ok += 1;
+            }
+            _ => {
+                row.attempts += 1;
+                row.failed += 1;
+            }
+        }
+    }
+    for finding in findings {
+        for id in &finding.flows {
+            let Some(label) = index.get(id).and_then(|i| labels.get(*i)).and_then(Option::as_ref) else { continue };
+            if let Some(row) = rows.get_mut(&(&*label.id, label.role))
+                && !row.findings.iter().any(|f| f.id == finding.id)
+            {
+                row.findings.push(finding);
+            }
+        }
+    }
+    rows.into_iter().map(|((id, role), row)| state(id, role, &row)).collect()
+}
+
+fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
+    let worst = row.findings.iter().max_by_key(|f| f.grade);
+    let (attempts, ok, failed) = (row.attempts, row.ok, row.failed);
+    let state = match worst.map(|f| f.grade) {
+        Some(_) if ok > failed => State::Impaired,
+        Some(Grade::Confirmed) if ok == 0 => State::Blocked,
+        Some(Grade::Confirmed | Grade::Likely) if ok * 4 <= failed => State::LikelyBlocked,
+        Some(_) => State::Impaired,
+        None if attempts == 0 => State::Insufficient,
+        None if ok == 0 && failed >= ENOUGH => State::Down,
+        None if ok == 0 => State::Insufficient,
+        None if failed > ok => State::Impaired,
+        None => State::Ok,
+    };
+    let because = match (worst, state) {
+        (Some(f), _) => format!("{} of {attempts} attempts failed; {} ({}, {})", failed, f.kind.name(), f.mechanism, f.grade.name()),
+        (None, State::Ok) => format!("{ok} of {attempts} attempts succeeded and no interference was seen"),
+        (None, State::Insufficient) => format!("{} flows, {attempts} of them complete enough to judge", row.flows),
+        (None, _) => format!("{failed} of {attempts} attempts failed without a sign of interference"),
+    };
+    let unless = match (worst, state) {
+        (Some(f), _) => f
+            .innocent
+            .iter()
+            .find(|i| i.stands)
+            .map_or_else(|| "no innocent cause considered still stands".to_owned(), |i| format!("{}: {}", i.cause, i.why)),
+        (None, State::Ok) => "other flows of it, not in this capture, were hindered".to_owned(),
+        (None, _) => "the server or the line was at fault, or the capture is too short".to_owned(),
+    };
+    ServiceState {
+        id: id.into(),
+        title: row.title.into(),
+        role,
+        state,
+        attempts,
+        ok,
+        failed,
+        flows: row.flows,
+        findings: row.findings.iter().map(|f| f.id.clone()).collect(),
+        because,
+        unless,
+        circumvention: row.circumvention,
+    }
+}

@@ -1,0 +1,222 @@
+//! A page or redirect in place of the server's answer.
+//!
+//! ```text
+//! client                        server
+//!   | GET / Host: name ----------> |
+//!   | <------ 302 or 403, often with FIN   (too early, or from another stack)
+//!   | <------------- 200           |   the real answer, at the same sequence number, with other bytes
+//! ```
+
+use super::Detector;
+use super::weigh::{self, Claim, Weigh};
+use crate::model::finding::{Card, Direction, Finding, Grade, Innocent, Kind};
+use crate::model::flow::{Brief, TcpRecord, mark};
+use crate::model::note::{HttpResponse, Note};
+use crate::model::scene::Scene;
+use crate::model::seq::Pos;
+use crate::model::side::Side;
+use crate::model::time::Span;
+use serde::Deserialize;
+use std::sync::LazyLock;
+
+/// See the module.
+pub(super) struct BlockPage;
+
+static CARD: Card = Card {
+    rule: "http.block_page",
+    kind: Kind::BlockPage,
+    mechanisms: &["body", "redirect"],
+    claim: "An HTTP answer was put in place of the server's, or is a known block page.",
+    ladder: "\
+client                        server
+  | GET / Host: name ----------> |
+  | <------ 302 or 403, often with FIN   (too early, or from another stack)
+  | <------------- 200           |   the real answer, at the same sequence number, with other bytes",
+    needs: &["HTTP in clear", "the beginning of the response"],
+    innocent: &["captive portal", "parental or company filter", "the site itself answers 403, 451 or a redirect"],
+    confirm: "Compare the response's time, TTL and IP identification with the SYN+ACK; fetch the page from another network.",
+    sources: &["Censored Planet: block page collection", "Raman et al.: FilterMap, IMC 2020", "Weaver et al., NDSS 2009 (content race)"],
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pages {
+    page: Vec<Page>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    name: String,
+    #[serde(default)]
+    body: Vec<String>,
+    #[serde(default)]
+    location: Vec<String>,
+    #[serde(default)]
+    status: Vec<u16>,
+    #[allow(dead_code, reason = "kept with each entry for its readers")]
+    source: String,
+}
+
+static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
+    // The file is part of the program; a test reads it.
+    toml::from_str::<Pages>(include_str!("block_pages.toml")).map(|p| p.page).unwrap_or_default()
+});
+
+/// Name of the known page a response matches.
+fn known(r: &HttpResponse) -> Option<&'static str> {
+    let body = r.body.to_lowercase();
+    let location = r.location.as_deref().unwrap_or("").to_lowercase();
+    PAGES
+        .iter()
+        .filter(|p| p.status.is_empty() || p.status.contains(&r.status))
+        .find(|p| p.body.iter().any(|b| body.contains(b.as_str())) || (!location.is_empty() && p.location.iter().any(|l| location.contains(l.as_str()))))
+        .map(|p| p.name.as_str())
+}
+
+impl Detector for BlockPage {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let flow = scene.flow;
+        let tcp = flow.tcp.as_deref()?;
+        let (asked, request) = flow.notes.http_request()?;
+        let (note, response) = flow.notes.http_responses().next().filter(|(n, _)| n.side == Side::Server)?;
+        let page = flow.ladder.iter().find(|p| p.side == Side::Server && p.len > 0 && p.marks & (mark::COPY | mark::ASIDE) == 0)?;
+        let mut w = Weigh::default();
+        let signature = known(response);
+        if let Some(name) = signature {
+            w.fact(4.5, format!("the answer is a known block page: {name}"), shown(response), "the page asked for", &[note.frame]);
+        }
+        race(tcp, page, &mut w);
+        if !scene.source.quality.phone_vpn && scene.vantage() != crate::model::source::Vantage::Server {
+            too_early(scene, asked, page, &mut w);
+            header(scene, tcp, page, &mut w);
+        }
+        let own_host = response.location.as_deref().zip(request.host.as_deref()).is_some_and(|(to, host)| same_site(to, host));
+        let redirect = (300..400).contains(&response.status) && response.location.is_some();
+        if redirect && signature.is_none() {
+            w.llr += if own_host { -3.0 } else { 0.5 };
+        }
+        let grade = w.grade()?;
+        // Header differences alone, on an ordinary answer of the site's own, prove no block page.
+        if w.proofs == 0 && signature.is_none() && (!suspicious(response) || own_host) {
+            return None;
+        }
+        let grade = if w.proofs == 0 && signature.is_none() { grade.min(Grade::Possible) } else { grade };
+        let private = signature.is_some() && w.proofs == 0;
+        w.innocent.push(Innocent {
+            cause: "parental or company filter",
+            stands: private,
+            why: if private { "a filter in the user's own network shows the same page".to_owned() } else { "the answer came from the path, not from the network's edge".to_owned() },
+        });
+        let claim = Claim {
+            rule: CARD.rule,
+            kind: CARD.kind,
+            mechanism: if redirect { "redirect" } else { "body" },
+            grade,
+            direction: Some(Direction::S2c),
+            started: page.ts,
+            ooni_failure: None,
+        };
+        let control = scene.same_server_other_name();
+        Some(weigh::finding(scene, &claim, w, vec![control], vec!["the same page from another network"]))
+    }
+}
+
+fn shown(r: &HttpResponse) -> String {
+    match &r.location {
+        Some(to) => format!("status {}, Location {to}", r.status),
+        None => format!("status {}", r.status),
+    }
+}
+
+/// A response that could stand in for another.
+fn suspicious(r: &HttpResponse) -> bool {
+    matches!(r.status, 0 | 301 | 302 | 303 | 307 | 403 | 451) || (r.status == 200 && r.content_length.is_some_and(|n| n < 4_096))
+}
+
+fn same_site(location: &str, host: &str) -> bool {
+    let to = location.split("://").nth(1).unwrap_or("").split(['/', ':', '?']).next().unwrap_or("").to_ascii_lowercase();
+    let base = |h: &str| h.trim_start_matches("www.").to_owned();
+    to.is_empty() || base(&to) == base(host) || to.ends_with(&format!(".{}", base(host))) || host.ends_with(&format!(".{}", base(&to)))
+}
+
+/// Two answers at one position.
+fn race(tcp: &TcpRecord, page: &Brief, w: &mut Weigh) {
+    let Some(c) = tcp.conflicts.iter().find(|c| c.side == Side::Server) else { return };
+    w.proof(
+        "the server's own answer arrived too, with other bytes at the same position",
+        format!("differs at byte {}", c.at.0),
+        "one answer",
+        &[page.frame, c.seen.frame],
+    );
+}
+
+/// The answer was there before the request can have reached the server.
+fn too_early(scene: &Scene<'_>, asked: &Note, page: &Brief, w: &mut Weigh) {
+    let Some(rtt) = scene.rtt_to_server().filter(|r| *r >= Span::from_millis(4)) else { return };
+    let request_at = scene.flow.ladder.iter().find(|p| p.side == Side::Client && p.len > 0).map_or(asked.ts, |p| p.ts);
+    let took = page.ts.since(request_at);
+    let share = took.nanos() as f64 / rtt.nanos() as f64;
+    if took > Span::ZERO && share < 0.6 && rtt.nanos() - took.nanos() > 2_000_000 {
+        w.proof(format!("the answer came {took} after the request"), format!("{:.0} % of a round trip", share * 100.0), format!("at least {rtt}"), &[asked.frame, page.frame]);
+    } else if took > Span::ZERO && share < 0.9 && rtt.nanos() - took.nanos() > 4_000_000 {
+        w.fact(2.5, format!("the answer came {took} after the request"), format!("{:.0} % of a round trip", share * 100.0), format!("at least {rtt}"), &[asked.frame, page.frame]);
+    }
+}
+
+fn header(scene: &Scene<'_>, tcp: &TcpRecord, page: &Brief, w: &mut Weigh) {
+    let others: Vec<&Brief> = scene.flow.ladder.iter().filter(|p| p.side == Side::Server && p.frame != page.frame && !p.flags.rst() && !p.marked(mark::COPY)).collect();
+    let Some(syn_ack) = tcp.side.server.syn else { return };
+    let blind = scene.source.quality.ttl_normalised;
+    if !blind && others.iter().all(|p| p.ttl.abs_diff(page.ttl) > 1 || same_sender(p, page)) && syn_ack.ttl.abs_diff(page.ttl) > 1 {
+        w.fact(1.5, "the answer's TTL differs from the server's", page.ttl.to_string(), syn_ack.ttl.to_string(), &[syn_ack.frame, page.frame]);
+    }
+    if page.df != syn_ack.df && page.ip_id.is_some() {
+        w.fact(1.0, "the answer's don't-fragment bit differs from the server's", page.df.to_string(), syn_ack.df.to_string(), &[syn_ack.frame, page.frame]);
+    }
+    if page.tos & 0xfc != syn_ack.tos & 0xfc && page.tos & 0xfc != 0 {
+        w.fact(1.0, "the answer's traffic class differs from the server's", format!("{:#04x}", page.tos), format!("{:#04x}", syn_ack.tos), &[page.frame]);
+    }
+    let stamps = tcp.side.client.timestamps && tcp.side.server.timestamps;
+    if stamps && !page.marked(mark::TIMESTAMP) {
+        w.fact(2.5, "the answer lacks the timestamp option of this connection (RFC 7323 §3.2 requires it)", "absent", "present", &[page.frame]);
+    }
+    if page.flags.fin() && page.seq == Pos::FIRST && page.len < 1_400 {
+        w.fact(0.5, "the answer closes the connection in the same packet", "FIN", "-", &[page.frame]);
+    }
+    // The server went on as if it had sent nothing: its own packets carry lower sequence numbers than its answer's end.
+    let ignorant = others.iter().find(|p| p.ts > page.ts && p.len == 0 && p.flags.ack() && !p.flags.fin() && p.seq < page.end() && p.ttl.abs_diff(page.ttl) > 1);
+    if let Some(p) = ignorant {
+        w.proof("the server goes on as if it had not answered", format!("sequence {} after an answer that ends at {}", p.seq.0, page.end().0), "the position after its answer", &[page.frame, p.frame]);
+    }
+}
+
+/// Packets of the same burst as the page (its FIN, its continuation).
+fn same_sender(p: &Brief, page: &Brief) -> bool {
+    p.ttl == page.ttl && p.ts.since(page.ts).abs() < Span::from_millis(50)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_list_can_be_read_and_is_lower_case() {
+        assert!(PAGES.len() > 8);
+        for p in PAGES.iter() {
+            assert!(!p.body.is_empty() || !p.location.is_empty(), "{}", p.name);
+            assert!(p.body.iter().chain(&p.location).all(|s| *s == s.to_lowercase()), "{}", p.name);
+        }
+    }
+
+    #[test]
+    fn a_redirect_to_the_same_site_is_its_own() {
+        assert!(same_site("https://www.example.org/x", "example.org"));
+        assert!(same_site("/login", "example.org"));
+        assert!(!same_site("http://lawfilter.ertelecom.ru/", "example.org"));
+    }
+}

@@ -1,0 +1,147 @@
+//! A few packets after the client's first message pass, then the connection dies both ways.
+//!
+//! ```text
+//! client                        server
+//!   | ClientHello ---------------> |
+//!   | <------------- ServerHello   |   5–8 packets still pass
+//!   | more ------------------> X   |
+//!   |          X <------- more     |   then silence, without FIN or RST
+//! ```
+
+use super::Detector;
+use super::silence::{self, Around};
+use super::weigh::{self, Claim, Weigh, fisher};
+use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
+use crate::model::flow::{FlowRecord, TcpRecord, Unanswered};
+use crate::model::scene::Scene;
+use crate::model::side::Side;
+use crate::model::time::Span;
+
+/// See the module.
+pub(super) struct DelayedDrop;
+
+static CARD: Card = Card {
+    rule: "tls.sni.delayed_drop",
+    kind: Kind::SniFiltering,
+    mechanisms: &["delayed_drop"],
+    claim: "The connection is cut without a word a few packets after it named the server.",
+    ladder: "\
+client                        server
+  | ClientHello ---------------> |
+  | <------------- ServerHello   |   5-8 packets still pass
+  | more ------------------> X   |
+  |          X <------- more     |   then silence, without FIN or RST",
+    needs: &["both directions", "retransmissions after the last answer"],
+    innocent: &["outage of the line", "dead or overloaded server", "client that went away", "packet loss"],
+    confirm: "Repeat with another name at the same address; look whether the cut comes after the same number of packets.",
+    sources: &["Xue et al.: TSPU, IMC 2022 (SNI-II)"],
+};
+
+/// A connection that carried more than this is another kind of case.
+const BYTES: u64 = 12 * 1024;
+/// The same in packets of both sides, handshake included.
+const PACKETS: u64 = 40;
+
+impl Detector for DelayedDrop {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let flow = scene.flow;
+        let tcp = flow.tcp.as_deref()?;
+        flow.asked_name()?;
+        if silence::blind(scene) || tcp.side.server.unique == 0 || tcp.side.server.unique + tcp.side.client.unique > BYTES {
+            return None;
+        }
+        let silent = dead_side(flow, tcp)?;
+        let (side, u) = silent;
+        let (first, last) = (u.first?, u.last?);
+        let heard = tcp.side[side.peer()].last_packet?;
+        // What passed, without the packets that no longer got through.
+        let passed = flow.totals.client.packets + flow.totals.server.packets - u64::from(u.packets);
+        if passed > PACKETS {
+            return None;
+        }
+        let mut w = Weigh::default();
+        let who = if side == Side::Client { "client" } else { "server" };
+        w.fact(
+            2.0,
+            format!("after {passed} packets the {who} was no longer answered"),
+            format!("{} packets, {} of them retransmissions, over {}", u.packets, u.retransmissions, last.ts.since(first.ts)),
+            "an acknowledgement within a round trip",
+            &[heard.frame, first.frame, last.frame],
+        );
+        let around = Around::of(scene, heard.ts, last.ts);
+        around.weigh(&mut w);
+        w.excluded("packet loss", format!("{} retransmissions in a row would all have to be lost", u.retransmissions));
+        let alike = similar_cuts(scene, passed);
+        if alike > 0 {
+            w.fact(1.5, "other connections with this name were cut at the same place", format!("{alike} more"), "-", &[]);
+        }
+        if side == Side::Server {
+            w.against(0.0, "client that went away", "from here a client that lost its network looks the same");
+        } else {
+            w.excluded("client that went away", "the client went on sending");
+        }
+        let (other, same) = (around.other_name.clone(), around.same_name.clone());
+        let fails = same.n - same.ok + 1;
+        let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+        let mut grade = match () {
+            () if same.ok > 0 => return None,
+            () if p < 0.001 && side == Side::Client => Grade::Confirmed,
+            () if other.ok >= 1 && fails >= 2 && alike > 0 => Grade::Likely,
+            () if alike > 0 && around.alive.ok > 0 && side == Side::Client => Grade::Likely,
+            () => Grade::Possible,
+        };
+        // Alone, without anything that lived meanwhile, a dead line explains it as well.
+        if grade == Grade::Possible && around.alive.ok == 0 && alike == 0 {
+            return None;
+        }
+        if scene.lossy() {
+            grade = grade.lowered()?;
+        }
+        let claim = Claim {
+            rule: CARD.rule,
+            kind: CARD.kind,
+            mechanism: "delayed_drop",
+            grade,
+            direction: Some(Direction::Both),
+            started: heard.ts,
+            ooni_failure: Some("generic_timeout_error"),
+        };
+        Some(weigh::finding(scene, &claim, w, vec![other, same, around.alive], vec!["a connection to the same address with another name", "a capture at the other end"]))
+    }
+}
+
+/// The side that went on sending without an answer.
+fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Unanswered)> {
+    if !tcp.resets.is_empty() && tcp.resets.iter().any(|r| r.packet.ts.since(flow.first.ts) < Span::from_secs(5)) {
+        return None;
+    }
+    let silent = |side: Side| {
+        let u = tcp.side[side].unanswered;
+        let long = match (u.first, u.last) {
+            (Some(a), Some(b)) => b.ts.since(a.ts) >= Span::from_secs(3),
+            _ => false,
+        };
+        (u.retransmissions >= 3 && long).then_some((side, u))
+    };
+    silent(Side::Client).or_else(|| silent(Side::Server))
+}
+
+/// Other flows of the same name that died within two packets of the same count.
+fn similar_cuts(scene: &Scene<'_>, passed: u64) -> usize {
+    let Some(name) = scene.flow.asked_name() else { return 0 };
+    scene
+        .kin
+        .with_name(name)
+        .filter(|f| f.id != scene.flow.id)
+        .filter(|f| {
+            let Some(tcp) = f.tcp.as_deref() else { return false };
+            let Some((_, u)) = dead_side(f, tcp) else { return false };
+            let theirs = f.totals.client.packets + f.totals.server.packets - u64::from(u.packets);
+            theirs.abs_diff(passed) <= 3
+        })
+        .count()
+}

@@ -1,0 +1,165 @@
+//! The client's first message gets no answer.
+//!
+//! ```text
+//! client                        server
+//!   | SYN, SYN+ACK, ACK            |
+//!   | ClientHello ----------> X    |   hello_dropped: never acknowledged, however often it is sent
+//!   | ClientHello ----------> X    |
+//!   | ClientHello ---------------> |   hello_muted: it arrives,
+//!   |        X <------ ServerHello |   but nothing comes back, however often it is sent
+//! ```
+
+use super::Detector;
+use super::silence::{self, Around, Hello};
+use super::weigh::{self, Claim, Weigh, fisher};
+use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
+use crate::model::flow::mark;
+use crate::model::frame::FrameNo;
+use crate::model::scene::Scene;
+use crate::model::seq::Pos;
+use crate::model::side::Side;
+use crate::model::time::Span;
+
+/// See the module.
+pub(super) struct HelloSilence;
+
+static CARD: Card = Card {
+    rule: "tls.sni.dropped",
+    kind: Kind::SniFiltering,
+    mechanisms: &["hello_dropped", "hello_muted"],
+    claim: "The message that names the server, or every answer to it, disappears on the path.",
+    ladder: "\
+client                        server
+  | SYN, SYN+ACK, ACK            |
+  | ClientHello ----------> X    |   hello_dropped: never acknowledged, however often it is sent
+  | ClientHello ----------> X    |
+  | ClientHello ---------------> |   hello_muted: it arrives,
+  |        X <------ ServerHello |   but nothing comes back, however often it is sent",
+    needs: &["both directions", "the handshake", "at least two retransmissions, so that one lost packet is excluded"],
+    innocent: &["packet loss", "path-MTU black hole", "dead or overloaded server", "outage of the line", "capture that misses packets"],
+    confirm: "Connect to the same address with another name; capture at the server to see whether the message arrives.",
+    sources: &["Xue et al.: TSPU, IMC 2022 (SNI-II, SNI-IV)", "UPB ECH censorship study, FOCI 2025 (swallowed tail segments)", "RFC 6298 (retransmission timer)"],
+};
+
+/// At least this long without an answer, or ten round trips.
+const WAIT: Span = Span::from_millis(2_500);
+
+impl Detector for HelloSilence {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let flow = scene.flow;
+        let tcp = flow.tcp.as_deref()?;
+        let name = flow.asked_name()?;
+        if silence::blind(scene) {
+            return None;
+        }
+        let hello = Hello::of(flow)?;
+        let unanswered_by_client = muted_as_seen_from_the_server(scene, &hello);
+        let soon_reset = tcp.resets.iter().any(|r| r.packet.ts.since(hello.first.ts) < Span::from_secs(5));
+        let mut w = Weigh::default();
+        let (mechanism, direction, weight) = if let Some(frames) = unanswered_by_client {
+            w.fact(2.0, "the server's answer was sent again and again and never acknowledged, while the client repeated its message", format!("{} packets", frames.len()), "an acknowledgement within a round trip", &frames);
+            ("hello_muted", Some(Direction::S2c), 4)
+        } else if tcp.side.server.unique > 0 || soon_reset {
+            return None;
+        } else if hello.acked < hello.end {
+            let n = hello.repeats.len();
+            let rtt = tcp.rtt_server.unwrap_or(Span::ZERO);
+            let long = hello.waited >= WAIT.max(rtt.times(10));
+            if n < 2 || !long || (n == 2 && hello.waited < Span::from_secs(5)) {
+                return None;
+            }
+            let frames: Vec<FrameNo> = std::iter::once(hello.first.frame).chain(hello.repeats.iter().map(|p| p.frame)).collect();
+            w.fact(2.0, format!("the message naming {name} was sent {} times and never acknowledged", n + 1), format!("{} without an answer", hello.waited), "an acknowledgement within a round trip", &frames);
+            ("hello_dropped", None, n)
+        } else {
+            let (n, frames, since) = unanswered_after_acknowledgement(scene)?;
+            w.fact(2.0, format!("the message naming {name} was acknowledged, then nothing came"), format!("{n} packets of the client unanswered over {since}"), "an answer", &frames);
+            ("hello_muted", Some(Direction::Both), n)
+        };
+        let back = if mechanism == "hello_dropped" { hello.way_back_open() } else { Vec::new() };
+        let tail = mechanism == "hello_dropped" && hello.tail_swallowed();
+        if tail {
+            w.fact(2.0, "its first segment arrived; the one that completes it never did", format!("{} of {} bytes acknowledged", hello.acked.0 - 1, hello.end.0 - 1), "all", &[]);
+        }
+        if !back.is_empty() {
+            w.fact(2.0, "the server was heard later and had still not received it: only the way there is cut", format!("{} packets", back.len()), "-", &back);
+        }
+        let last = hello.first.ts.plus(hello.waited);
+        let around = Around::of(scene, hello.first.ts, last);
+        around.weigh(&mut w);
+        let path_ok = silence::weigh_path_mtu(scene, hello.largest(), &mut w);
+        w.excluded("packet loss", format!("{weight} retransmissions in a row would all have to be lost"));
+        let grade = grade(scene, &around, weight, path_ok, tail && !back.is_empty())?;
+        let mut needs = vec!["a capture at the server, or at another network, of the same name"];
+        if around.other_name.n == 0 {
+            needs.push("a connection to the same address with another name");
+        }
+        let direction = if back.is_empty() { direction } else { Some(Direction::C2s) };
+        let claim = Claim {
+            rule: CARD.rule,
+            kind: CARD.kind,
+            mechanism,
+            grade,
+            direction,
+            started: hello.first.ts,
+            ooni_failure: Some("generic_timeout_error"),
+        };
+        let control = vec![around.other_name, around.same_name, around.other_server, around.alive];
+        Some(weigh::finding(scene, &claim, w, control, needs))
+    }
+}
+
+/// A single flow is a pattern; controls make it more.
+fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, cut_one_way: bool) -> Option<Grade> {
+    let (other, same) = (&around.other_name, &around.same_name);
+    let fails = same.n - same.ok + 1;
+    let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+    let mixed = same.ok > 0;
+    let mut grade = match () {
+        () if !path_ok => Grade::Possible,
+        () if mixed => Grade::Possible,
+        () if p < 0.001 || (cut_one_way && fails >= 3 && other.ok > 0) => Grade::Confirmed,
+        () if other.ok >= 1 && (fails >= 2 || repeats >= 4) => Grade::Likely,
+        () if cut_one_way => Grade::Likely,
+        () => Grade::Possible,
+    };
+    if scene.lossy() {
+        grade = grade.lowered()?;
+    }
+    Some(grade)
+}
+
+/// Seen on the server's side: the server answers, its answer is never acknowledged, and the client goes on repeating its message.
+fn muted_as_seen_from_the_server(scene: &Scene<'_>, hello: &Hello) -> Option<Vec<FrameNo>> {
+    let tcp = scene.flow.tcp.as_deref()?;
+    let s = &tcp.side.server;
+    if s.unique == 0 || s.acked > Pos::FIRST || s.retransmitted < 3 {
+        return None;
+    }
+    let again: Vec<FrameNo> = scene
+        .flow
+        .ladder
+        .iter()
+        .filter(|p| p.marked(mark::RETRANSMIT) && p.len > 0 && !p.marked(mark::COPY) && (p.side == Side::Server || p.seq < hello.end))
+        .map(|p| p.frame)
+        .collect();
+    let client_repeats = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::RETRANSMIT) && p.seq < hello.end);
+    client_repeats.then_some(again)
+}
+
+/// After the acknowledgement, what the client sent without an answer: count, frames, time.
+fn unanswered_after_acknowledgement(scene: &Scene<'_>) -> Option<(usize, Vec<FrameNo>, Span)> {
+    let tcp = scene.flow.tcp.as_deref()?;
+    let u = &tcp.side.client.unanswered;
+    let (first, last) = (u.first?, u.last?);
+    let heard = tcp.side.server.last_packet?;
+    let since = last.ts.since(heard.ts);
+    if u.packets < 2 || u.retransmissions + tcp.side.client.probes < 1 || since < Span::from_secs(5) || tcp.side.client.resets > 0 {
+        return None;
+    }
+    Some((u.packets as usize, vec![heard.frame, first.frame, last.frame], since))
+}

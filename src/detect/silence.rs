@@ -1,0 +1,146 @@
+//! Judging silence: which packets went unanswered, and what else could explain it.
+
+use super::weigh::Weigh;
+use crate::model::finding::Control;
+use crate::model::flow::{Brief, FlowRecord, mark};
+use crate::model::frame::FrameNo;
+use crate::model::scene::Scene;
+use crate::model::seq::Pos;
+use crate::model::side::Side;
+use crate::model::time::{Span, Time};
+
+/// What became of the client's first message.
+pub(super) struct Hello {
+    /// First packet of it.
+    pub first: Brief,
+    /// Position after its last byte.
+    pub end: Pos,
+    /// Most the server acknowledged.
+    pub acked: Pos,
+    /// Retransmissions of its unacknowledged part.
+    pub repeats: Vec<Brief>,
+    /// Server packets after it was first sent, resets excluded.
+    pub answers: Vec<Brief>,
+    /// From the first sending to the last packet of the client that asks for an answer.
+    pub waited: Span,
+}
+
+impl Hello {
+    /// Reads it off the flow. Needs the handshake and the first message.
+    pub fn of(flow: &FlowRecord) -> Option<Self> {
+        let tcp = flow.tcp.as_deref()?;
+        let (c, s) = (&tcp.side.client, &tcp.side.server);
+        if c.syn.is_none() || s.syn.is_none() {
+            return None;
+        }
+        let real = |p: &&Brief| p.marks & (mark::COPY | mark::ASIDE) == 0;
+        let first = *flow.ladder.iter().filter(real).find(|p| p.side == Side::Client && p.len > 0 && p.seq == Pos::FIRST)?;
+        let noted = flow.notes.client_hello().map(|(n, _)| n.to).or_else(|| flow.notes.http_request().map(|(n, _)| n.to));
+        let end = noted.filter(|to| *to > Pos::FIRST).unwrap_or_else(|| first.end());
+        let repeats: Vec<Brief> = flow
+            .ladder
+            .iter()
+            .filter(real)
+            .filter(|p| p.side == Side::Client && p.len > 0 && p.seq < end && p.end() > c.acked && p.marked(mark::RETRANSMIT))
+            .copied()
+            .collect();
+        let answers = flow.ladder.iter().filter(real).filter(|p| p.side == Side::Server && p.ts > first.ts && !p.flags.rst()).copied().collect();
+        let last = c.last_asking.map_or(first.ts, |m| m.ts);
+        Some(Self { first, end, acked: c.acked, repeats, answers, waited: last.since(first.ts) })
+    }
+
+    /// Some of it was acknowledged, but never the segment that completes it.
+    pub fn tail_swallowed(&self) -> bool {
+        self.acked > Pos::FIRST && self.acked < self.end
+    }
+
+    /// Server packets that came long after the message and still do not acknowledge it: the way back is open, the way there is not.
+    pub fn way_back_open(&self) -> Vec<FrameNo> {
+        self.answers
+            .iter()
+            .filter(|p| p.ts.since(self.first.ts) > Span::from_secs(2) && (p.flags.syn() || p.ack < self.end))
+            .map(|p| p.frame)
+            .collect()
+    }
+
+    /// Largest unacknowledged segment.
+    pub fn largest(&self) -> u32 {
+        self.repeats.iter().map(|p| p.len).chain(std::iter::once(self.first.len)).max().unwrap_or(0)
+    }
+}
+
+/// What the capture shows around a silent flow.
+pub(super) struct Around {
+    /// Same address, other names.
+    pub other_name: Control,
+    /// Same address, same name.
+    pub same_name: Control,
+    /// Same name, other addresses.
+    pub other_server: Control,
+    /// Connections of the client that received something while this one was silent.
+    pub alive: Control,
+}
+
+impl Around {
+    /// Looks at the kin of a flow that was silent in `from..to`.
+    pub fn of(scene: &Scene<'_>, from: Time, to: Time) -> Self {
+        let mut alive = Control { kind: "same_client_other_servers", n: 0, ok: 0 };
+        let settled = from.plus(Span::from_millis(200));
+        for f in scene.kin.with_client(scene.flow.client.ip) {
+            if f.server.ip == scene.flow.server.ip || f.first.ts > to || f.last.ts < settled {
+                continue;
+            }
+            alive.n += 1;
+            let heard = f.totals.server.last.is_some_and(|m| m.ts > settled) && f.totals.server.first.is_some_and(|m| m.ts < to);
+            alive.ok += u32::from(heard);
+        }
+        Self {
+            other_name: scene.same_server_other_name(),
+            same_name: scene.same_server_same_name(),
+            other_server: scene.same_name_other_server(),
+            alive,
+        }
+    }
+
+    /// Weighs the causes that would silence everything, not this flow alone.
+    pub fn weigh(&self, w: &mut Weigh) {
+        if self.alive.ok > 0 {
+            w.excluded("outage of the line", format!("{} other connections of this client received packets meanwhile", self.alive.ok));
+        } else {
+            w.against(0.0, "outage of the line", "no other connection of this client received anything meanwhile");
+        }
+        if self.other_name.ok > 0 {
+            w.excluded("dead or overloaded server", format!("{} connections with other names to this address succeeded", self.other_name.ok));
+        } else {
+            w.against(0.0, "dead or overloaded server", "nothing else at this address was seen to work");
+        }
+    }
+}
+
+/// Whether packets as large as `len` from this client arrived anywhere: if so, the path carries that size.
+pub(super) fn size_passes(scene: &Scene<'_>, len: u32) -> bool {
+    scene.kin.with_client(scene.flow.client.ip).filter(|f| f.id != scene.flow.id).any(|f| {
+        let Some(tcp) = f.tcp.as_deref() else { return false };
+        f.ladder.iter().any(|p| p.side == Side::Client && p.len >= len && tcp.side.client.acked >= p.end())
+    })
+}
+
+/// Weighs a path-MTU black hole (RFC 2923): only segments near full size vanish then.
+pub(super) fn weigh_path_mtu(scene: &Scene<'_>, len: u32, w: &mut Weigh) -> bool {
+    if len < 1_200 {
+        w.excluded("path-MTU black hole", format!("the lost segment has only {len} bytes"));
+        return true;
+    }
+    if size_passes(scene, len) {
+        w.excluded("path-MTU black hole", "segments as large arrived on other connections of this client");
+        return true;
+    }
+    w.against(0.0, "path-MTU black hole", format!("the lost segment has {len} bytes, and none as large was seen to arrive"));
+    false
+}
+
+/// Whether the capture as a whole forbids conclusions from absence on this flow.
+pub(super) fn blind(scene: &Scene<'_>) -> bool {
+    let q = &scene.source.quality;
+    q.one_sided_share > 0.5 || scene.flow.totals.server.packets == 0 || scene.flow.totals.client.packets == 0
+}

@@ -1,0 +1,141 @@
+//! How evidence is added up: log-likelihood ratios in natural units, physics above them.
+
+use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
+use crate::model::flow::FlowRecord;
+use crate::model::frame::FrameNo;
+use crate::model::scene::Scene;
+use crate::model::time::Time;
+
+/// Sum from which independent facts make a finding likely.
+pub(super) const LIKELY: f64 = 4.5;
+/// Sum from which a pattern is worth telling.
+pub(super) const POSSIBLE: f64 = 2.0;
+
+/// Evidence for and against one hypothesis.
+#[derive(Default)]
+pub(super) struct Weigh {
+    /// Sum of log-likelihood ratios.
+    pub llr: f64,
+    /// Facts that no conforming stack or path produces.
+    pub proofs: u32,
+    /// What speaks for it.
+    pub evidence: Vec<Evidence>,
+    /// Innocent causes weighed.
+    pub innocent: Vec<Innocent>,
+}
+
+impl Weigh {
+    /// A fact with its weight.
+    pub fn fact(&mut self, weight: f64, says: impl Into<String>, value: impl Into<String>, expected: impl Into<String>, frames: &[FrameNo]) {
+        self.llr += weight;
+        self.evidence.push(Evidence { says: says.into(), value: value.into(), expected: expected.into(), frames: frames.to_vec() });
+    }
+
+    /// A fact that settles it.
+    pub fn proof(&mut self, says: impl Into<String>, value: impl Into<String>, expected: impl Into<String>, frames: &[FrameNo]) {
+        self.proofs += 1;
+        // Proofs come first in what people read.
+        let at = (self.proofs as usize - 1).min(self.evidence.len());
+        self.evidence.insert(at, Evidence { says: says.into(), value: value.into(), expected: expected.into(), frames: frames.to_vec() });
+    }
+
+    /// An innocent cause that speaks against it with this weight (≤ 0); it stands if nothing proves otherwise.
+    pub fn against(&mut self, weight: f64, cause: &'static str, why: impl Into<String>) {
+        self.llr += weight;
+        self.innocent.push(Innocent { cause, stands: true, why: why.into() });
+    }
+
+    /// An innocent cause that was looked for and not found.
+    pub fn excluded(&mut self, cause: &'static str, why: impl Into<String>) {
+        self.innocent.push(Innocent { cause, stands: false, why: why.into() });
+    }
+
+    /// The grade the evidence carries by itself.
+    pub fn grade(&self) -> Option<Grade> {
+        match self.llr {
+            _ if self.proofs > 0 => Some(Grade::Confirmed),
+            l if l >= LIKELY => Some(Grade::Likely),
+            l if l >= POSSIBLE => Some(Grade::Possible),
+            _ => None,
+        }
+    }
+}
+
+/// What identifies a finding besides its evidence.
+pub(super) struct Claim {
+    pub rule: &'static str,
+    pub kind: Kind,
+    pub mechanism: &'static str,
+    pub grade: Grade,
+    pub direction: Option<Direction>,
+    pub started: Time,
+    pub ooni_failure: Option<&'static str>,
+}
+
+/// Writes the finding about one flow.
+pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, weigh: Weigh, control: Vec<Control>, needs: Vec<&'static str>) -> Finding {
+    let mut frames: Vec<FrameNo> = weigh.evidence.iter().flat_map(|e| e.frames.iter().copied()).collect();
+    frames.sort_unstable();
+    frames.dedup();
+    Finding {
+        id: "".into(),
+        rule: claim.rule,
+        kind: claim.kind,
+        mechanism: claim.mechanism,
+        grade: claim.grade,
+        flows: vec![scene.flow.id],
+        direction: claim.direction,
+        target: target(scene),
+        started: claim.started,
+        frames,
+        rate_bps: None,
+        evidence: weigh.evidence,
+        innocent: weigh.innocent,
+        control: control.into_iter().filter(|c| c.n > 0).collect(),
+        needs,
+        ooni_failure: claim.ooni_failure,
+        resembles: Vec::new(),
+    }
+}
+
+fn target(scene: &Scene<'_>) -> Target {
+    let flow: &FlowRecord = scene.flow;
+    let sni = flow.notes.client_hello().and_then(|(_, h)| h.sni.clone());
+    let host = flow.notes.http_request().and_then(|(_, r)| r.host.clone());
+    Target {
+        service: scene.label.map(|l| l.id.clone()),
+        role: scene.label.and_then(|l| l.role),
+        host: if sni.is_none() { host } else { None },
+        sni,
+        qname: None,
+        ip: Some(flow.server.ip),
+    }
+}
+
+/// One-sided Fisher exact test: the probability that group A fails at least as often as it did, if both groups fail alike.
+pub(super) fn fisher(a_fail: u32, a_ok: u32, b_fail: u32, b_ok: u32) -> f64 {
+    let (a, b) = (u64::from(a_fail) + u64::from(a_ok), u64::from(b_fail) + u64::from(b_ok));
+    let fails = u64::from(a_fail) + u64::from(b_fail);
+    let upper = a.min(fails);
+    (u64::from(a_fail)..=upper).filter(|k| fails - k <= b).map(|k| (choose(a, k) + choose(b, fails - k) - choose(a + b, fails)).exp()).sum::<f64>().min(1.0)
+}
+
+/// Logarithm of the binomial coefficient.
+fn choose(n: u64, k: u64) -> f64 {
+    let k = k.min(n - k.min(n));
+    (0..k).map(|i| ((n - i) as f64).ln() - ((i + 1) as f64).ln()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fisher_matches_the_table_of_all_against_none() {
+        for (k, p) in [(3, 0.05), (4, 0.0143), (5, 0.00397), (6, 0.00108), (7, 0.000291)] {
+            let got = fisher(k, 0, 0, k);
+            assert!((got - p).abs() / p < 0.01, "{k}: {got}");
+        }
+        assert!((fisher(0, 5, 0, 5) - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,185 @@
+//! Takes the shards' records, and when a source is complete tells its story: order, outcomes, quality, names, labels, kin, findings, services.
+
+use super::{Plan, RunError, ShardSummary, ToCollector};
+use crate::classify::{Book, DnsLead};
+use crate::collect::{self, Names};
+use crate::detect;
+use crate::model::finding::Finding;
+use crate::model::flow::FlowRecord;
+use crate::model::label::Label;
+use crate::model::scene::Scene;
+use crate::model::source::SourceFacts;
+use crate::model::story::{End, Story};
+use crate::model::time::Time;
+use crate::sink::Sink;
+use crossbeam_channel::Receiver;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// A source whose records are still coming in.
+#[derive(Default)]
+struct Pending {
+    flows: Vec<FlowRecord>,
+    shards: Vec<ShardSummary>,
+    read: Option<Result<SourceFacts, (String, String)>>,
+}
+
+/// What the run has come to.
+#[derive(Default)]
+struct Tally {
+    end: End,
+    degraded: bool,
+    worst: Option<crate::model::finding::Grade>,
+}
+
+pub(super) fn run(
+    plan: &Plan,
+    workers: usize,
+    book: &Book,
+    messages: &Receiver<ToCollector>,
+    sinks: &mut [Box<dyn Sink>],
+) -> Result<End, RunError> {
+    let mut pending: BTreeMap<u32, Pending> = BTreeMap::new();
+    let mut next = 0;
+    let mut tally = Tally::default();
+    let mut failure = None;
+    for message in messages {
+        // After a failed output the channel is still emptied, so that nobody waits for us.
+        if failure.is_some() {
+            plan.stop.store(true, Ordering::Relaxed);
+            continue;
+        }
+        match message {
+            ToCollector::Flows { source, flows } => pending.entry(source).or_default().flows.extend(flows),
+            ToCollector::ShardDone { source, summary } => pending.entry(source).or_default().shards.push(summary),
+            ToCollector::SourceRead { facts } => {
+                let source = facts.index;
+                pending.entry(source).or_default().read = Some(Ok(*facts));
+            }
+            ToCollector::SourceFailed { source, path, why } => pending.entry(source).or_default().read = Some(Err((path, why))),
+        }
+        while let Some(p) = pending.get(&next).filter(|p| p.read.is_some() && p.shards.len() == workers) {
+            let _ = p;
+            if let Some(p) = pending.remove(&next)
+                && let Err(e) = tell(plan, p, book, sinks, &mut tally)
+            {
+                failure = Some(e);
+            }
+            next += 1;
+        }
+    }
+    if let Some(e) = failure {
+        return Err(e);
+    }
+    let mut end = tally.end;
+    end.interrupted = plan.stop.load(Ordering::Relaxed);
+    let failing = plan.fail_on.is_some_and(|g| tally.worst.is_some_and(|w| w >= g));
+    end.exit = match () {
+        () if failing => 1,
+        () if end.sources == 0 && !end.failed_sources.is_empty() => 3,
+        () if tally.degraded || !end.failed_sources.is_empty() => 4,
+        () => 0,
+    };
+    for sink in sinks.iter_mut() {
+        sink.finish(&end)?;
+    }
+    Ok(end)
+}
+
+fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally: &mut Tally) -> Result<(), RunError> {
+    let mut source = match p.read {
+        Some(Ok(facts)) => facts,
+        Some(Err((path, why))) => return fail(&path, why, sinks, tally),
+        None => return Ok(()),
+    };
+    let mut panics = Vec::new();
+    for s in p.shards {
+        for (oddity, n) in s.oddities {
+            *source.oddities.entry(oddity).or_default() += n;
+        }
+        source.decoded += s.decoded;
+        source.evicted += s.evicted;
+        panics.extend(s.panics);
+    }
+    if let Some(why) = nothing_understood(&source) {
+        return fail(&source.path.clone(), why, sinks, tally);
+    }
+    panics.sort_unstable();
+    if let Some(frame) = panics.first() {
+        source.damage.push(format!("the analysis of frame {frame} failed (a bug in this program); its flow was closed there"));
+    }
+    let story = compose(source, p.flows, book);
+    tally.end.sources += 1;
+    tally.end.packets += story.source.decoded;
+    tally.end.flows += story.flows.len() as u64;
+    tally.end.findings += story.findings.len() as u64;
+    tally.end.services += story.services.len() as u64;
+    tally.worst = tally.worst.max(story.findings.iter().map(|f| f.grade).max());
+    if story.source.evicted > 0 {
+        tally.end.bounds_hit.push(format!("{} flows were closed early in {}: the flow table was full", story.source.evicted, story.source.path));
+    }
+    tally.degraded |= degraded(plan, &story.source);
+    for sink in sinks.iter_mut() {
+        sink.story(&story)?;
+    }
+    Ok(())
+}
+
+fn fail(path: &str, why: String, sinks: &mut [Box<dyn Sink>], tally: &mut Tally) -> Result<(), RunError> {
+    for sink in sinks.iter_mut() {
+        sink.failed(path, &why)?;
+    }
+    tally.end.failed_sources.push((path.to_owned(), why));
+    Ok(())
+}
+
+/// Frames were read, but not one of them was understood: say which cause was the most frequent.
+fn nothing_understood(source: &SourceFacts) -> Option<String> {
+    if source.packets == 0 || source.decoded > 0 || source.oddities.keys().any(|o| o.understood()) {
+        return None;
+    }
+    let (worst, n) = source.oddities.iter().max_by_key(|(_, n)| **n)?;
+    let links: Vec<String> = source.link_types.iter().map(|l| l.0.to_string()).collect();
+    Some(format!("none of its {} frames could be decoded: {} ({n} frames, link type {})", source.packets, worst.name(), links.join(", ")))
+}
+
+fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
+    let dropped = source.drops.unwrap_or(0) as f64 / (source.packets.max(1) as f64);
+    source.truncated_at.is_some() || source.skipped_bytes > 0 || !source.damage.is_empty() || dropped > plan.max_drop
+}
+
+/// The story of one source.
+fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book) -> Story {
+    collect::order(&mut flows);
+    collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
+    source.quality = collect::assess(&source, &flows);
+    let (labels, dns_names) = label_all(&flows, book);
+    let findings = judge_all(&source, &flows, &labels);
+    let findings = collect::merge(findings);
+    let services = collect::tally(&flows, &labels, &findings);
+    Story { source, flows, labels, dns_names, findings, services }
+}
+
+type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);
+
+fn label_all(flows: &[FlowRecord], book: &Book) -> Labelled {
+    let names = Names::of(flows);
+    flows
+        .iter()
+        .map(|flow| {
+            let leads = names.leads(flow);
+            let dns: Vec<DnsLead<'_>> = leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect();
+            (book.label(flow, &dns), leads.iter().map(|l| l.name.into()).collect())
+        })
+        .unzip()
+}
+
+fn judge_all(source: &SourceFacts, flows: &[FlowRecord], labels: &[Option<Label>]) -> Vec<Finding> {
+    let kin = collect::index(flows, labels);
+    let mut found = Vec::new();
+    for (flow, label) in flows.iter().zip(labels) {
+        let scene = Scene { flow, label: label.as_ref(), kin: &kin, source };
+        found.extend(detect::ALL.iter().filter_map(|d| d.judge(&scene)));
+    }
+    found
+}

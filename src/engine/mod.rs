@@ -1,0 +1,159 @@
+//! The corridor: it walks batches through the rooms and is the only place with threads, channels and joins.
+//!
+//! One reader (this thread) finds each frame's flow key and deals frames to shards; each shard owns the flows it was dealt;
+//! one collector restores capture order, judges, and feeds the sinks. Files make the reader wait: all channels are bounded.
+//! With one worker the same code runs with one shard.
+
+mod collector;
+mod progress;
+mod reader;
+mod shard;
+
+pub use crate::classify::ServiceInfo;
+
+use crate::classify;
+use crate::detect;
+use crate::model::finding::{Card, Grade};
+use crate::model::flow::FlowRecord;
+use crate::model::frame::Batch;
+use crate::model::oddity::Oddity;
+use crate::model::source::SourceFacts;
+use crate::model::story::End;
+use crate::sink::{RunInfo, Sink};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// Batches in flight per shard. Each holds at most 512 frames.
+const BATCHES_IN_FLIGHT: usize = 16;
+
+/// What a run is to do, with every name checked.
+pub struct Plan {
+    /// Files to analyse, in order; `-` is standard input.
+    pub inputs: Vec<PathBuf>,
+    /// Shards, at least 1.
+    pub workers: usize,
+    /// Most flows alive at a time, over all shards.
+    pub max_flows: usize,
+    /// Most memory for flow state, bytes; translated into a bound on flows.
+    pub max_memory: u64,
+    /// Stop after this many packets in total.
+    pub packet_limit: Option<u64>,
+    /// The user's service files.
+    pub services: Vec<PathBuf>,
+    /// Share of packets (0–1) that may be lost by the capture before the run counts as degraded.
+    pub max_drop: f64,
+    /// Findings at or above this grade make the exit code 1.
+    pub fail_on: Option<Grade>,
+    /// Set by a signal: finish what was read and end.
+    pub stop: Arc<AtomicBool>,
+    /// Show progress on standard error.
+    pub progress: bool,
+}
+
+/// Why a run could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A service file is wrong, or cannot be read.
+    #[error("{0}")]
+    Services(String),
+    /// An output could not be written.
+    #[error("cannot write output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl RunError {
+    /// The reader of our output has gone: no error for a program in a pipe.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(e) if e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// To a shard.
+enum ToShard {
+    /// Frames of the current source.
+    Frames(Batch),
+    /// The current source is over.
+    SourceEnd,
+}
+
+/// To the collector.
+enum ToCollector {
+    /// Flows that ended.
+    Flows { source: u32, flows: Vec<FlowRecord> },
+    /// A shard has handed over all flows of a source.
+    ShardDone { source: u32, summary: ShardSummary },
+    /// The reader has read all of a source.
+    SourceRead { facts: Box<SourceFacts> },
+    /// A source could not be opened or read.
+    SourceFailed { source: u32, path: String, why: String },
+}
+
+/// What a shard counted for one source.
+#[derive(Default)]
+struct ShardSummary {
+    oddities: BTreeMap<Oddity, u64>,
+    decoded: u64,
+    evicted: u64,
+    panics: Vec<u64>,
+}
+
+/// Memory one flow may need on average, for turning a memory bound into a flow bound: a TLS flow's record with its ladder and notes.
+const BYTES_PER_FLOW: u64 = 4 * 1024;
+
+/// Analyses all inputs, feeds the sinks, and returns the totals with the exit code.
+///
+/// # Errors
+/// [`RunError::Services`] when a service file is wrong, [`RunError::Output`] when a sink cannot write.
+pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
+    let book = book(&plan.services)?;
+    let workers = plan.workers.max(1);
+    let by_memory = usize::try_from(plan.max_memory / BYTES_PER_FLOW).unwrap_or(usize::MAX);
+    let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
+    for sink in sinks.iter_mut() {
+        sink.begin(&RunInfo { version: env!("CARGO_PKG_VERSION"), ..RunInfo::default() })?;
+    }
+    let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
+    std::thread::scope(|scope| {
+        let mut to_shards = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let (tx, rx) = crossbeam_channel::bounded(BATCHES_IN_FLIGHT);
+            to_shards.push(tx);
+            let out = collect_tx.clone();
+            scope.spawn(move || shard::run(&rx, &out, flows_per_shard));
+        }
+        let book = &book;
+        let collector = scope.spawn(move || collector::run(plan, workers, book, &collect_rx, sinks));
+        reader::run(plan, &to_shards, &collect_tx);
+        drop(to_shards);
+        drop(collect_tx);
+        match collector.join() {
+            Ok(end) => end,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// All detectors' cards, in the order in which they judge.
+pub fn cards() -> Vec<&'static Card> {
+    detect::ALL.iter().map(|d| d.card()).collect()
+}
+
+/// The services known, the user's files included.
+///
+/// # Errors
+/// [`RunError::Services`] names file, line and key of what is wrong.
+pub fn services(files: &[PathBuf]) -> Result<(Vec<ServiceInfo>, Vec<String>), RunError> {
+    let book = book(files)?;
+    Ok((book.services().cloned().collect(), book.warnings().to_vec()))
+}
+
+fn book(files: &[PathBuf]) -> Result<classify::Book, RunError> {
+    let mut book = classify::Book::builtin().map_err(|e| RunError::Services(e.to_string()))?;
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(|e| RunError::Services(format!("{}: {e}", file.display())))?;
+        book = book.with_file(file, &text).map_err(|e| RunError::Services(e.to_string()))?;
+    }
+    Ok(book)
+}

@@ -1,0 +1,235 @@
+//! Reads sources, finds each frame's flow key, and deals frames to shards. The only work here is what must come before a shard is known.
+
+use super::progress::Progress;
+use super::{Plan, ToCollector, ToShard};
+use crate::capture::{self, CaptureError, Fill, Source};
+use crate::model::frame::{Batch, FrameRef, LinkType, Place, Store};
+use crate::model::oddity::Oddity;
+use crate::model::source::SourceFacts;
+use crate::model::time::Time;
+use crate::packet::{self, Defragmenter, Peek};
+use crossbeam_channel::Sender;
+use foldhash::fast::FixedState;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Frames in a batch to a shard: enough that the channel costs nothing per frame.
+const BATCH_FRAMES: usize = 512;
+
+pub(super) fn run(plan: &Plan, shards: &[Sender<ToShard>], collector: &Sender<ToCollector>) {
+    let mut left = plan.packet_limit.unwrap_or(u64::MAX);
+    let mut progress = Progress::new(plan.progress, plan.inputs.len());
+    for (index, path) in plan.inputs.iter().enumerate() {
+        if plan.stop.load(Ordering::Relaxed) || left == 0 {
+            break;
+        }
+        let source = u32::try_from(index).unwrap_or(u32::MAX);
+        let shown = path.display().to_string();
+        let message = match read_source(plan, path, source, shards, &mut left, &mut progress) {
+            Ok(facts) => ToCollector::SourceRead { facts: Box::new(SourceFacts { path: shown, index: source, ..facts }) },
+            Err(e) => ToCollector::SourceFailed { source, path: shown, why: e.to_string() },
+        };
+        // Each shard ends every source, also one that could not be read, so that the collector can count them.
+        for shard in shards {
+            let _ = shard.send(ToShard::SourceEnd);
+        }
+        if collector.send(message).is_err() {
+            break;
+        }
+    }
+    progress.finish();
+}
+
+fn read_source(
+    plan: &Plan,
+    path: &Path,
+    source: u32,
+    shards: &[Sender<ToShard>],
+    left: &mut u64,
+    progress: &mut Progress,
+) -> Result<SourceFacts, CaptureError> {
+    let _ = source;
+    let mut input = capture::open(path)?;
+    let mut dealer = Dealer::new(shards);
+    let mut batch = Batch::over(Arc::new([]));
+    progress.begin(path);
+    loop {
+        let fill = input.fill(&mut batch)?;
+        dealer.deal(&batch, left);
+        progress.update(input.progress());
+        if fill == Fill::End || plan.stop.load(Ordering::Relaxed) || *left == 0 || dealer.gone {
+            break;
+        }
+    }
+    dealer.flush_all();
+    Ok(dealer.summary(input.as_ref()))
+}
+
+/// Deals frames by the symmetric hash of their flow key.
+struct Dealer<'a> {
+    shards: &'a [Sender<ToShard>],
+    hash: FixedState,
+    pending: Vec<Option<Batch>>,
+    fragments: Defragmenter,
+    oddities: BTreeMap<Oddity, u64>,
+    first: Option<Time>,
+    last: Option<Time>,
+    previous: Option<Time>,
+    steps_back: u64,
+    dealt: u64,
+    bytes: u64,
+    gone: bool,
+}
+
+/// The clock of a capture may jitter by this much between interfaces without that being a step backwards (ns).
+const STEP_BACK: i64 = 1_000_000_000;
+
+impl<'a> Dealer<'a> {
+    fn new(shards: &'a [Sender<ToShard>]) -> Self {
+        Self {
+            shards,
+            hash: FixedState::with_seed(0x7a6d_7065_7273_636f),
+            pending: shards.iter().map(|_| None).collect(),
+            fragments: Defragmenter::default(),
+            oddities: BTreeMap::new(),
+            first: None,
+            last: None,
+            previous: None,
+            steps_back: 0,
+            dealt: 0,
+            bytes: 0,
+            gone: false,
+        }
+    }
+
+    fn deal(&mut self, batch: &Batch, left: &mut u64) {
+        let store = (*batch.store).as_ref();
+        for frame in &batch.frames {
+            if *left == 0 {
+                break;
+            }
+            *left -= 1;
+            self.clock(frame);
+            let end = frame.at.saturating_add(frame.len as usize);
+            let bytes = store.get(frame.at..end).unwrap_or(&[]);
+            match packet::peek(&frame.head, bytes) {
+                Ok(Peek::Flow { ip_at, key }) => {
+                    let to = self.shard_of(&key);
+                    self.push(to, &batch.store, FrameRef { ip_at, ..*frame });
+                }
+                Ok(Peek::Fragment { ip_at }) => self.fragment(batch, frame, bytes.get(usize::from(ip_at)..).unwrap_or(&[])),
+                Err(oddity) => self.count(oddity),
+            }
+        }
+        self.dealt += batch.frames.len() as u64;
+        // A streamed chunk's bytes are freed once its last batch is done with: do not keep part of it back.
+        if self.pending.iter().flatten().any(|p| !Arc::ptr_eq(&p.store, &batch.store)) {
+            self.flush_all();
+        }
+    }
+
+    /// Fragments wait here for each other; the packet they make is dealt in place of the last one.
+    fn fragment(&mut self, batch: &Batch, frame: &FrameRef, ip: &[u8]) {
+        let mut whole = match self.fragments.offer(frame.head.ts, ip) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return self.count(Oddity::FragmentHeld),
+            Err(oddity) => return self.count(oddity),
+        };
+        // A rebuilt packet may itself be a tunnel around fragments; packet::peek bounds the depth within one packet, this the packets.
+        for _ in 0..4 {
+            let head = crate::model::frame::FrameHead { link: LinkType::RAW, original: whole.len() as u32, ..frame.head };
+            match packet::peek(&head, &whole) {
+                Ok(Peek::Flow { ip_at, key }) => {
+                    let to = self.shard_of(&key);
+                    return self.push_rebuilt(to, &batch.store, head, ip_at, &whole);
+                }
+                Ok(Peek::Fragment { ip_at }) => {
+                    let inner = whole.get(usize::from(ip_at)..).unwrap_or(&[]);
+                    match self.fragments.offer(frame.head.ts, inner) {
+                        Ok(Some(next)) => whole = next,
+                        Ok(None) => return self.count(Oddity::FragmentHeld),
+                        Err(oddity) => return self.count(oddity),
+                    }
+                }
+                Err(oddity) => return self.count(oddity),
+            }
+        }
+        self.count(Oddity::TunnelDepth);
+    }
+
+    fn push_rebuilt(&mut self, to: usize, store: &Store, head: crate::model::frame::FrameHead, ip_at: u16, bytes: &[u8]) {
+        let pending = self.open(to, store);
+        let at = pending.rebuilt.len();
+        pending.rebuilt.extend_from_slice(bytes);
+        self.push(to, store, FrameRef { head, at, len: bytes.len() as u32, ip_at, place: Place::Rebuilt });
+    }
+
+    fn push(&mut self, to: usize, store: &Store, frame: FrameRef) {
+        let pending = self.open(to, store);
+        pending.frames.push(frame);
+        if pending.frames.len() >= BATCH_FRAMES {
+            self.flush(to);
+        }
+    }
+
+    /// The batch under way for a shard, over this store.
+    fn open(&mut self, to: usize, store: &Store) -> &mut Batch {
+        let other = self.pending[to].as_ref().is_some_and(|p| !Arc::ptr_eq(&p.store, store));
+        if other {
+            self.flush(to);
+        }
+        self.pending[to].get_or_insert_with(|| Batch { frames: Vec::with_capacity(BATCH_FRAMES), ..Batch::over(Arc::clone(store)) })
+    }
+
+    fn flush(&mut self, to: usize) {
+        if let Some(batch) = self.pending[to].take() {
+            self.gone |= self.shards[to].send(ToShard::Frames(batch)).is_err();
+        }
+    }
+
+    fn flush_all(&mut self) {
+        for to in 0..self.shards.len() {
+            self.flush(to);
+        }
+    }
+
+    fn shard_of(&self, key: &crate::model::key::FlowKey) -> usize {
+        if self.shards.len() == 1 {
+            return 0;
+        }
+        // The upper half: the flow table's own hash map uses the lower bits of another hash.
+        ((self.hash.hash_one(key) >> 32) % self.shards.len() as u64) as usize
+    }
+
+    fn clock(&mut self, frame: &FrameRef) {
+        let ts = frame.head.ts;
+        self.bytes += u64::from(frame.len);
+        self.first = Some(self.first.map_or(ts, |f| f.min(ts)));
+        self.last = Some(self.last.map_or(ts, |l| l.max(ts)));
+        if self.previous.is_some_and(|p| p.since(ts).nanos() > STEP_BACK) {
+            self.steps_back += 1;
+        }
+        self.previous = Some(ts);
+    }
+
+    fn count(&mut self, oddity: Oddity) {
+        *self.oddities.entry(oddity).or_default() += 1;
+    }
+
+    fn summary(mut self, input: &dyn Source) -> SourceFacts {
+        let incomplete = self.fragments.unfinished();
+        if incomplete > 0 {
+            self.oddities.insert(Oddity::FragmentIncomplete, incomplete);
+        }
+        SourceFacts {
+            first: self.first,
+            last: self.last,
+            oddities: self.oddities,
+            time_steps_back: self.steps_back,
+            ..input.facts()
+        }
+    }
+}

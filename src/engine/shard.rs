@@ -1,0 +1,271 @@
+//! A shard: it owns the flows it was dealt, and walks each frame through packet → flow → stream → inspect.
+
+use super::{ShardSummary, ToCollector, ToShard};
+use crate::flow::{Bounds, Entry, Table};
+use crate::inspect::{Appetite, Desk};
+use crate::model::event::{Seen, StreamEvent};
+use crate::model::flow::{Brief, Closed, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
+use crate::model::frame::{Batch, FrameRef};
+use crate::model::key::{FlowKey, Proto};
+use crate::model::note::{Notes, wire_text};
+use crate::model::oddity::Oddity;
+use crate::model::packet::{Body, Icmp, Packet, TcpFlags};
+use crate::model::seq::{Pos, Seq};
+use crate::model::side::Side;
+use crate::model::time::Time;
+use crate::packet;
+use crate::stream::{Conversation, LadderBook};
+use crossbeam_channel::{Receiver, Sender};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Records handed to the collector at a time.
+const RECORDS: usize = 256;
+/// Most ICMP errors kept per flow.
+const ICMP_MAX: usize = 4;
+
+/// What a shard keeps for one flow besides the table's entry.
+#[derive(Default)]
+struct Talk {
+    tcp: Option<Box<Conversation>>,
+    ladder: LadderBook,
+    desk: Option<Desk>,
+    deaf: bool,
+    notes: Notes,
+    icmp: Vec<IcmpSeen>,
+    owner: Option<Box<str>>,
+}
+
+struct Shard<'a> {
+    table: Table<Talk>,
+    out: &'a Sender<ToCollector>,
+    source: u32,
+    ready: Vec<FlowRecord>,
+    summary: ShardSummary,
+    latest: Time,
+}
+
+pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize) {
+    let mut shard = Shard {
+        table: Table::new(Bounds { flows: max_flows }),
+        out,
+        source: 0,
+        ready: Vec::new(),
+        summary: ShardSummary::default(),
+        latest: Time::from_nanos(i64::MIN),
+    };
+    for message in frames {
+        match message {
+            ToShard::Frames(batch) => shard.batch(&batch),
+            ToShard::SourceEnd => shard.source_end(),
+        }
+    }
+}
+
+impl Shard<'_> {
+    fn batch(&mut self, batch: &Batch) {
+        // Which frame is at work, and in which slot: known also when a bug unwinds out of the loop.
+        let at = Cell::new(0usize);
+        let slot = Cell::new(usize::MAX);
+        while at.get() < batch.frames.len() {
+            let work = catch_unwind(AssertUnwindSafe(|| {
+                while let Some(frame) = batch.frames.get(at.get()) {
+                    slot.set(usize::MAX);
+                    self.frame(frame, batch.bytes(frame), &slot);
+                    at.set(at.get() + 1);
+                }
+            }));
+            let Err(panic) = work else { break };
+            if cfg!(debug_assertions) {
+                resume_unwind(panic);
+            }
+            let frame = batch.frames.get(at.get()).map_or(0, |f| f.head.number.0);
+            self.summary.panics.push(frame);
+            self.count(Oddity::InternalPanic);
+            self.drop_flow(slot.get());
+            at.set(at.get() + 1);
+        }
+        let (table, ready, latest, source) = (&mut self.table, &mut self.ready, self.latest, self.source);
+        table.expire(latest, &mut |e, why| ready.push(record(e, why, source)));
+        if self.ready.len() >= RECORDS {
+            self.send();
+        }
+    }
+
+    /// A flow whose analysis failed leaves the table; what is known of it is still told.
+    fn drop_flow(&mut self, slot: usize) {
+        let (ready, source) = (&mut self.ready, self.source);
+        self.table.close_slot(slot, Closed::Internal, &mut |mut e, why| {
+            e.state.desk = None;
+            ready.push(record(e, why, source));
+        });
+    }
+
+    fn frame(&mut self, frame: &FrameRef, bytes: &[u8], slot: &Cell<usize>) {
+        let packet = match packet::read(frame, bytes) {
+            Ok(packet) => packet,
+            Err(oddity) => return self.count(oddity),
+        };
+        self.summary.decoded += 1;
+        self.latest = self.latest.max(packet.ts);
+        if let Body::Icmp(icmp) = &packet.body
+            && self.icmp_error(&packet, icmp)
+        {
+            return;
+        }
+        let (ready, source) = (&mut self.ready, self.source);
+        let placed = self.table.place(&packet, frame.len, &mut |e, why| ready.push(record(e, why, source)));
+        slot.set(placed.slot);
+        let Some(entry) = self.table.get_mut(placed.slot) else { return };
+        let ports = (entry.client.port, entry.server.port);
+        let talk = &mut entry.state;
+        if placed.fresh {
+            talk.owner = packet.owner.map(|o| wire_text(o, 64));
+            talk.desk = match packet.body {
+                Body::Tcp(_) => Some(Desk::tcp(ports.0, ports.1)),
+                Body::Udp(_) => Some(Desk::udp(ports.0, ports.1)),
+                _ => None,
+            };
+        }
+        talk.take(placed.side, &packet);
+    }
+
+    /// An ICMP error belongs to the flow it quotes, if that flow is known.
+    fn icmp_error(&mut self, packet: &Packet<'_>, icmp: &Icmp<'_>) -> bool {
+        let Some(quoted) = icmp.quoted else { return false };
+        let key = FlowKey::of(quoted.src, quoted.dst, quoted.proto);
+        let Some(entry) = self.table.find(&key) else { return false };
+        let about = if quoted.src == entry.client { Side::Client } else { Side::Server };
+        if entry.state.icmp.len() < ICMP_MAX {
+            entry.state.icmp.push(IcmpSeen {
+                at: Moment { frame: packet.frame, ts: packet.ts },
+                from: packet.src.ip,
+                about,
+                version: if packet.ip.proto == Proto::ICMP6.0 { 6 } else { 4 },
+                kind: icmp.kind,
+                code: icmp.code,
+                ttl: packet.ip.ttl,
+            });
+        }
+        true
+    }
+
+    fn source_end(&mut self) {
+        let (table, ready, source) = (&mut self.table, &mut self.ready, self.source);
+        table.drain(&mut |e, why| ready.push(record(e, why, source)));
+        self.send();
+        self.summary.evicted = self.table.take_evicted();
+        let summary = std::mem::take(&mut self.summary);
+        // The collector lives as long as any shard; if it is gone, so is the run.
+        let _ = self.out.send(ToCollector::ShardDone { source: self.source, summary });
+        self.source += 1;
+        self.latest = Time::from_nanos(i64::MIN);
+    }
+
+    fn send(&mut self) {
+        if !self.ready.is_empty() {
+            let flows = std::mem::take(&mut self.ready);
+            let _ = self.out.send(ToCollector::Flows { source: self.source, flows });
+        }
+    }
+
+    fn count(&mut self, oddity: Oddity) {
+        *self.summary.oddities.entry(oddity).or_default() += 1;
+    }
+}
+
+impl Talk {
+    fn take(&mut self, side: Side, packet: &Packet<'_>) {
+        let seen = Seen { frame: packet.frame, ts: packet.ts, ttl: packet.ip.ttl };
+        match &packet.body {
+            Body::Tcp(seg) => {
+                let conversation = self.tcp.get_or_insert_with(Box::default);
+                let (desk, notes) = (&mut self.desk, &mut self.notes);
+                let mut full = false;
+                let brief = conversation.feed(side, packet, seg, &mut |side, seen, event| {
+                    if let Some(desk) = desk
+                        && !full
+                    {
+                        full = desk.feed(side, seen, event, notes) == Appetite::Full;
+                    }
+                });
+                if full {
+                    self.stop_inspecting();
+                }
+                self.ladder.add(brief);
+            }
+            Body::Udp(datagram) => {
+                self.ladder.add(datagram_brief(side, packet, datagram.len));
+                if self.deaf {
+                    return;
+                }
+                let event = StreamEvent::Datagram { bytes: datagram.payload, len: datagram.len };
+                if let Some(desk) = &mut self.desk
+                    && desk.feed(side, &seen, &event, &mut self.notes) == Appetite::Full
+                {
+                    self.stop_inspecting();
+                }
+            }
+            Body::Icmp(_) | Body::Other(_) => self.ladder.add(datagram_brief(side, packet, 0)),
+        }
+    }
+
+    fn stop_inspecting(&mut self) {
+        self.deaf = true;
+        if let Some(c) = &mut self.tcp {
+            c.stop_listening();
+        }
+    }
+}
+
+fn datagram_brief(side: Side, packet: &Packet<'_>, len: u32) -> Brief {
+    let ip = &packet.ip;
+    Brief {
+        frame: packet.frame,
+        ts: packet.ts,
+        side,
+        flags: TcpFlags::default(),
+        seq: Pos::default(),
+        ack: Pos::default(),
+        seq_raw: Seq::default(),
+        ack_raw: Seq::default(),
+        len,
+        window: 0,
+        ttl: ip.ttl,
+        tos: ip.tos,
+        ip_id: ip.id,
+        df: ip.df,
+        options: 0,
+        ip_len: u16::try_from(ip.total_len).unwrap_or(u16::MAX),
+        flow_label: ip.flow_label,
+        marks: 0,
+    }
+}
+
+fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
+    let mut talk = entry.state;
+    let mut app = None;
+    if let Some(mut desk) = talk.desk.take() {
+        desk.finish(&mut talk.notes);
+        app = desk.app();
+    }
+    FlowRecord {
+        id: FlowId { source, frame: entry.first.frame },
+        proto: entry.key.proto,
+        client: entry.client,
+        server: entry.server,
+        role_basis: entry.basis,
+        first: entry.first,
+        last: entry.last,
+        totals: entry.totals,
+        app,
+        tcp: talk.tcp.map(|c| Box::new(c.close())),
+        ladder: talk.ladder.close(),
+        notes: talk.notes,
+        icmp: talk.icmp,
+        owner: talk.owner,
+        closed,
+        outcome: Outcome::Unknown,
+        stage: Stage::None,
+    }
+}

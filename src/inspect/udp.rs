@@ -1,0 +1,155 @@
+//! A UDP conversation: datagrams are sorted by their first byte, as protocols that share a port must be (RFC 9443).
+
+use super::dtls::{self, Dtls};
+use super::quic::{self, Quic};
+use super::shape::Media;
+use super::{Appetite, Pen, Step, dns, stun};
+use crate::model::event::{Seen, StreamEvent};
+use crate::model::note::{Fact, Notes, Shape};
+use crate::model::seq::Pos;
+use crate::model::side::Side;
+
+/// Datagrams looked at when nothing is recognised.
+const UNKNOWN_MAX: u16 = 24;
+/// Datagrams looked at in a flow of STUN, DTLS or media.
+const CALL_MAX: u16 = 80;
+/// Datagrams looked at on a DNS port.
+const DNS_MAX: u16 = 48;
+/// Datagrams in which a realm is still looked for once enough STUN has been noted.
+const REALM_WITHIN: u16 = 64;
+
+/// All datagrams of a UDP flow.
+pub(super) struct Datagrams {
+    ports: [u16; 2],
+    seen: u16,
+    quic: Option<Box<Quic>>,
+    dtls: Option<Box<Dtls>>,
+    media: Option<Box<Media>>,
+    dns: u8,
+    stun: u8,
+    realm: bool,
+    last: Option<(Side, Seen)>,
+}
+
+impl Datagrams {
+    pub(super) const fn new(ports: [u16; 2]) -> Self {
+        Self { ports, seen: 0, quic: None, dtls: None, media: None, dns: 0, stun: 0, realm: false, last: None }
+    }
+
+    pub(super) fn feed(&mut self, ev: &StreamEvent<'_>, pen: &mut Pen<'_>, app: &mut Option<&'static str>) -> Appetite {
+        let StreamEvent::Datagram { bytes, len } = *ev else { return Appetite::Hungry };
+        self.seen = self.seen.saturating_add(1);
+        self.last = Some((pen.side, pen.seen));
+        if let Some(name) = self.name_port() {
+            if let Some(read) = dns::read(bytes, false) {
+                app.get_or_insert(name);
+                self.note_dns(read, pen);
+            }
+            let full = self.dns >= dns::MESSAGES_MAX || self.seen >= DNS_MAX;
+            return if full { Appetite::Full } else { Appetite::Hungry };
+        }
+        if let Some(quic) = &mut self.quic {
+            // A call over the same port pair does not happen to QUIC; what else comes is left to QUIC.
+            return match quic.feed(bytes, len, pen) {
+                Step::More => Appetite::Hungry,
+                _ => Appetite::Full,
+            };
+        }
+        match bytes.first().copied().unwrap_or(0xff) {
+            0..=3 if self.stun(bytes, pen) => {
+                app.get_or_insert("stun");
+            }
+            20..=25 if dtls::begins(bytes) => {
+                app.get_or_insert("dtls");
+                if self.dtls.is_none() {
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::Dtls));
+                }
+                if let Some(hello) = self.dtls.get_or_insert_default().feed(bytes) {
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::ClientHello(Box::new(hello)));
+                }
+            }
+            _ if quic::begins(bytes) => {
+                app.get_or_insert("quic");
+                let quic = self.quic.insert(Box::default());
+                return match quic.feed(bytes, len, pen) {
+                    Step::More => Appetite::Hungry,
+                    _ => Appetite::Full,
+                };
+            }
+            128..=191 if self.may_be_media() => {
+                if let Some(shape) = self.media.get_or_insert_default().feed(pen.side, bytes) {
+                    app.get_or_insert(if shape == Shape::Rtp { "rtp" } else { "rtcp" });
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
+                }
+            }
+            _ => {}
+        }
+        // DNS on a strange port: only if it was so from the beginning, and only if every bit of it fits.
+        if (app.is_none() || *app == Some("dns"))
+            && (self.seen <= 4 || self.dns > 0)
+            && let Some(read) = dns::read(bytes, false).filter(|r| r.strict)
+        {
+            app.get_or_insert("dns");
+            self.note_dns(read, pen);
+        }
+        let limit = match *app {
+            None => UNKNOWN_MAX,
+            Some("dns") => DNS_MAX,
+            // Enough was noted and the realm is known or not to be expected any more: only media and DTLS are still of interest.
+            Some(_) if self.stun >= stun::NOTES_MAX && (self.media.as_ref().is_some_and(|m| m.satisfied())) => REALM_WITHIN,
+            Some(_) => CALL_MAX,
+        };
+        if self.seen >= limit || self.dns >= dns::MESSAGES_MAX { Appetite::Full } else { Appetite::Hungry }
+    }
+
+    /// The name of the resolver protocol whose port this flow has.
+    fn name_port(&self) -> Option<&'static str> {
+        if self.ports.contains(&53) {
+            Some("dns")
+        } else if self.ports.contains(&5353) {
+            Some("mdns")
+        } else if self.ports.contains(&5355) {
+            Some("llmnr")
+        } else {
+            None
+        }
+    }
+
+    /// Ports of other protocols whose datagrams happen to look like media.
+    fn may_be_media(&self) -> bool {
+        self.ports.iter().all(|&p| p > 1023 && p != 30_303)
+    }
+
+    fn note_dns(&mut self, read: dns::Read, pen: &mut Pen<'_>) {
+        self.dns = self.dns.saturating_add(1);
+        pen.write(Pos::FIRST, Pos::FIRST, Fact::Dns(Box::new(read.message)));
+    }
+
+    /// True if the datagram is STUN, noted or not.
+    fn stun(&mut self, bytes: &[u8], pen: &mut Pen<'_>) -> bool {
+        if stun::begins(bytes) != Some(true) {
+            return false;
+        }
+        let enough = self.stun >= stun::NOTES_MAX;
+        if enough && (self.realm || self.seen > REALM_WITHIN) {
+            return true;
+        }
+        let Some(message) = stun::read(bytes) else { return false };
+        let realm = message.realm.is_some();
+        if !enough || realm {
+            self.stun = self.stun.saturating_add(1);
+            self.realm |= realm;
+            pen.write(Pos::FIRST, Pos::FIRST, Fact::Stun(Box::new(message)));
+        }
+        true
+    }
+
+    pub(super) fn finish(&self, notes: &mut Notes) {
+        if let (Some(quic), Some((_, seen))) = (&self.quic, self.last)
+            && let Some((announced, have)) = quic.partial()
+        {
+            // Only a client sends a hello, whoever spoke last.
+            Pen { side: Side::Client, seen, notes }.partial(Pos::FIRST, Pos::FIRST, announced, have);
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, none is optional.
+
+use super::SCHEMA;
+use serde_json::{Value, json};
+
+/// Record types in the order they appear in a run. `stats` belongs to live captures.
+pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "end"];
+
+/// Role names.
+const ROLES: &[&str] = &["chat", "media", "call", "push", "web", "api"];
+/// Finding kinds (contract §3).
+const KINDS: &[&str] = &[
+    "rst_injection",
+    "sni_filtering",
+    "connection_freeze",
+    "throttling",
+    "dns_injection",
+    "quic_blocking",
+    "udp_blocking",
+    "protocol_blocking",
+    "ip_blocking",
+    "block_page",
+    "residual",
+];
+
+/// The schema of any line.
+pub fn document() -> Value {
+    let defs: serde_json::Map<String, Value> = TYPES.iter().map(|t| ((*t).to_owned(), record(t))).collect();
+    let any: Vec<Value> = TYPES.iter().map(|t| json!({ "$ref": format!("#/$defs/{t}") })).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": format!("urn:{}", SCHEMA.replace('/', ":")),
+        "title": "tamperscope JSON Lines record",
+        "description": "One object a line. A file without an `end` record is incomplete.",
+        "oneOf": any,
+        "$defs": defs,
+    })
+}
+
+/// The schema of one record type; `false` (nothing matches) for an unknown one.
+pub fn record(kind: &str) -> Value {
+    let fields = match kind {
+        "run" => run(),
+        "source" => source(),
+        "flow" => flow(),
+        "finding" => finding(),
+        "service" => service(),
+        "end" => end(),
+        _ => return Value::Bool(false),
+    };
+    let mut all = vec![("type", json!({ "const": kind })), ("schema", json!({ "const": SCHEMA }))];
+    all.extend(fields);
+    object(all)
+}
+
+type Fields = Vec<(&'static str, Value)>;
+
+/// An object with exactly these keys.
+fn object(fields: Fields) -> Value {
+    let required: Vec<&str> = fields.iter().map(|f| f.0).collect();
+    let properties: serde_json::Map<String, Value> = fields.iter().map(|f| (f.0.to_owned(), f.1.clone())).collect();
+    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+fn text_or_null() -> Value {
+    json!({ "type": ["string", "null"] })
+}
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+fn count_or_null() -> Value {
+    json!({ "type": ["integer", "null"], "minimum": 0 })
+}
+fn share() -> Value {
+    json!({ "type": "number", "minimum": 0, "maximum": 1 })
+}
+fn yes_no() -> Value {
+    json!({ "type": "boolean" })
+}
+fn list(items: Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+fn or_null(schema: Value) -> Value {
+    json!({ "oneOf": [schema, { "type": "null" }] })
+}
+fn one_of(words: &[&str]) -> Value {
+    json!({ "enum": words })
+}
+fn word_or_null(words: &[&str]) -> Value {
+    let mut all: Vec<Value> = words.iter().map(|w| json!(w)).collect();
+    all.push(Value::Null);
+    json!({ "enum": all })
+}
+fn source_id() -> Value {
+    json!({ "type": "string", "pattern": "^s[0-9]+$" })
+}
+fn flow_id() -> Value {
+    json!({ "type": "string", "pattern": "^s[0-9]+f[0-9]+$" })
+}
+fn time() -> Value {
+    json!({ "type": ["string", "null"], "format": "date-time" })
+}
+fn nanos() -> Value {
+    json!({ "type": ["integer", "null"] })
+}
+fn endpoint() -> Value {
+    object(vec![("ip", text()), ("port", json!({ "type": "integer", "minimum": 0, "maximum": 65535 }))])
+}
+fn both_ways() -> Value {
+    object(vec![("c2s", count()), ("s2c", count())])
+}
+
+fn run() -> Fields {
+    vec![("tool", json!({ "const": "tamperscope" })), ("version", text()), ("args", list(text())), ("rules_sha256", text_or_null())]
+}
+
+fn source() -> Fields {
+    let quality = object(vec![
+        ("vantage", one_of(&["client", "server", "mid", "unknown"])),
+        ("basis", text()),
+        ("one_sided_share", share()),
+        ("snaplen_cut", share()),
+        ("offload", yes_no()),
+        ("capture_loss", share()),
+        ("duplicates", share()),
+        ("skipped_bytes", count()),
+        ("truncated_at_frame", count_or_null()),
+        ("drops", count_or_null()),
+        ("cut_frames", count()),
+        ("tcp_flows", count()),
+        ("ttl_normalised", yes_no()),
+        ("checksums_offloaded", yes_no()),
+        ("phone_vpn", yes_no()),
+        ("time_steps_back", count()),
+        ("flows_evicted", count()),
+        ("damage", list(text())),
+    ]);
+    vec![
+        ("id", json!({ "type": ["string", "null"], "pattern": "^s[0-9]+$" })),
+        ("path", text()),
+        ("error", text_or_null()),
+        ("format", text_or_null()),
+        ("link_types", list(text())),
+        ("packets", count()),
+        ("decoded", count()),
+        ("bytes", count()),
+        ("first_ts", time()),
+        ("first_ts_ns", nanos()),
+        ("last_ts", time()),
+        ("last_ts_ns", nanos()),
+        ("quality", or_null(quality)),
+        ("not_decoded", json!({ "type": "object", "additionalProperties": { "type": "integer", "minimum": 1 } })),
+        ("cannot_claim", list(object(vec![("claim", text()), ("why", text())]))),
+    ]
+}
+
+fn flow() -> Fields {
+    let evidence = object(vec![
+        (
+            "class",
+            one_of(&["crypto", "name", "dns", "stun", "bytes", "ip", "port", "fp", "pattern", "context", "contradiction"]),
+        ),
+        ("says", text()),
+        ("db", json!({ "type": "integer" })),
+        ("frame", count()),
+    ]);
+    let service = object(vec![
+        ("id", text()),
+        ("role", word_or_null(ROLES)),
+        ("confidence", share()),
+        ("grade", one_of(&["certain", "confident", "probable", "possible"])),
+        ("evidence", list(evidence)),
+        ("runner_up", or_null(object(vec![("id", text()), ("confidence", share())]))),
+        ("brand", text_or_null()),
+    ]);
+    let names = object(vec![
+        ("sni", text_or_null()),
+        ("host", text_or_null()),
+        ("qname", text_or_null()),
+        ("dns", list(text())),
+        ("cert", list(text())),
+    ]);
+    vec![
+        ("id", flow_id()),
+        ("source", source_id()),
+        ("community_id", json!({ "type": "string", "pattern": "^1:" })),
+        ("proto", text()),
+        ("client", endpoint()),
+        ("server", endpoint()),
+        ("role_basis", one_of(&["syn", "syn_ack", "first_datagram", "port_guess", "first_sender"])),
+        ("first_ts", time()),
+        ("first_ts_ns", nanos()),
+        ("last_ts", time()),
+        ("last_ts_ns", nanos()),
+        ("first_frame", count()),
+        ("last_frame", count()),
+        ("packets", both_ways()),
+        ("bytes", both_ways()),
+        ("payload", both_ways()),
+        ("app", text_or_null()),
+        ("names", names),
+        ("sni_decoys", list(text())),
+        ("alpn", list(text())),
+        ("ja4", text_or_null()),
+        ("ech", word_or_null(&["none", "grease", "real"])),
+        ("history", text()),
+        ("outcome", one_of(&["ok", "refused", "reset", "silent_syn", "silent_hello", "muted", "stalled", "unknown"])),
+        ("stage", one_of(&["none", "post_syn", "post_ack", "post_psh", "later"])),
+        ("closed", one_of(&["finished", "idle", "port_reuse", "capture_end", "evicted", "internal"])),
+        ("goodput", object(vec![("c2s_bps", count_or_null()), ("s2c_bps", count_or_null())])),
+        ("rtt_ms", json!({ "type": ["number", "null"] })),
+        (
+            "retransmitted",
+            or_null(object(vec![("c2s", count()), ("s2c", count()), ("c2s_bytes", count()), ("s2c_bytes", count())])),
+        ),
+        ("owner", text_or_null()),
+        ("service", or_null(service)),
+    ]
+}
+
+fn finding() -> Fields {
+    let target = object(vec![
+        ("service", text_or_null()),
+        ("role", word_or_null(ROLES)),
+        ("sni", text_or_null()),
+        ("host", text_or_null()),
+        ("qname", text_or_null()),
+        ("ip", text_or_null()),
+    ]);
+    let flows = object(vec![("flow_id", flow_id()), ("proto", text()), ("client", endpoint()), ("server", endpoint())]);
+    let evidence = object(vec![("says", text()), ("value", text()), ("expected", text()), ("frames", list(count()))]);
+    vec![
+        ("id", text()),
+        ("source", source_id()),
+        ("rule", text()),
+        ("kind", one_of(KINDS)),
+        ("mechanism", text()),
+        ("grade", one_of(&["confirmed", "likely", "possible"])),
+        ("flows", list(flows)),
+        ("direction", word_or_null(&["c2s", "s2c", "both"])),
+        ("target", target),
+        ("started_ts", time()),
+        ("started_ts_ns", nanos()),
+        ("frames", list(count())),
+        ("rate_bps", count_or_null()),
+        ("evidence", list(evidence)),
+        ("innocent", list(object(vec![("cause", text()), ("stands", yes_no()), ("why", text())]))),
+        ("control", list(object(vec![("kind", text()), ("n", count()), ("ok", count())]))),
+        ("needs", list(text())),
+        ("wireshark_filter", text_or_null()),
+        ("wireshark_flow_filter", text_or_null()),
+        ("ooni_failure", text_or_null()),
+        ("resembles", list(text())),
+        ("supersedes", text_or_null()),
+    ]
+}
+
+fn service() -> Fields {
+    vec![
+        ("source", source_id()),
+        ("id", text()),
+        ("title", text()),
+        ("role", word_or_null(ROLES)),
+        ("state", one_of(&["ok", "impaired", "likely_blocked", "blocked", "down", "insufficient"])),
+        ("n", object(vec![("attempts", count()), ("ok", count()), ("failed", count())])),
+        ("flows", count()),
+        ("findings", list(text())),
+        ("because", text()),
+        ("unless", text()),
+        ("circumvention", yes_no()),
+    ]
+}
+
+fn end() -> Fields {
+    vec![
+        (
+            "totals",
+            object(vec![("source", count()), ("flow", count()), ("finding", count()), ("service", count()), ("packets", count())]),
+        ),
+        ("failed_sources", list(object(vec![("path", text()), ("why", text())]))),
+        ("exit", json!({ "type": "integer" })),
+        ("interrupted", yes_no()),
+        ("bounds_hit", list(text())),
+    ]
+}
+
+/// Whether a dotted path can lead to a field of records of `kind`. Arrays are walked through. A path into a map with free keys is accepted.
+pub fn has_path(kind: &str, path: &str) -> bool {
+    let mut at = vec![record(kind)];
+    for step in path.split('.') {
+        at = at.iter().flat_map(unwrapped).filter_map(|s| child(&s, step)).collect();
+    }
+    !at.is_empty()
+}
+
+/// The schemas a value may have: alternatives of `oneOf`, items of arrays.
+fn unwrapped(schema: &Value) -> Vec<Value> {
+    if let Some(any) = schema.get("oneOf").and_then(Value::as_array) {
+        return any.iter().flat_map(unwrapped).collect();
+    }
+    match schema.get("items") {
+        Some(items) => unwrapped(items),
+        None => vec![schema.clone()],
+    }
+}
+
+fn child(schema: &Value, key: &str) -> Option<Value> {
+    if let Some(found) = schema.get("properties").and_then(|p| p.get(key)) {
+        return Some(found.clone());
+    }
+    schema.get("additionalProperties").filter(|a| a.is_object()).cloned()
+}
+
+#[cfg(test)]
+pub(super) mod check {
+    //! Just enough of a JSON Schema validator for the keywords used above; any other keyword is an error.
+    use serde_json::Value;
+
+    /// Why `value` does not fit `schema`.
+    pub fn errors(value: &Value, schema: &Value, at: &str, out: &mut Vec<String>) {
+        let Some(keywords) = schema.as_object() else {
+            return out.push(format!("{at}: schema is not an object"));
+        };
+        for (keyword, want) in keywords {
+            let fits = match keyword.as_str() {
+                "const" => value == want,
+                "enum" => want.as_array().unwrap().contains(value),
+                "type" => match want {
+                    Value::Array(any) => any.iter().any(|t| is(value, t.as_str().unwrap())),
+                    one => is(value, one.as_str().unwrap()),
+                },
+                "minimum" => value.as_f64().is_none_or(|v| v >= want.as_f64().unwrap()),
+                "maximum" => value.as_f64().is_none_or(|v| v <= want.as_f64().unwrap()),
+                "pattern" => value.as_str().is_none_or(|v| pattern(v, want.as_str().unwrap())),
+                "format" | "additionalProperties" | "required" => true,
+                "items" => {
+                    for (i, v) in value.as_array().into_iter().flatten().enumerate() {
+                        errors(v, want, &format!("{at}[{i}]"), out);
+                    }
+                    true
+                }
+                "oneOf" => {
+                    let fitting = want.as_array().unwrap().iter().filter(|s| {
+                        let mut none = Vec::new();
+                        errors(value, s, at, &mut none);
+                        none.is_empty()
+                    });
+                    fitting.count() == 1
+                }
+                "properties" => {
+                    object(value, want, schema, at, out);
+                    true
+                }
+                other => panic!("the checker does not know {other}"),
+            };
+            if !fits {
+                out.push(format!("{at}: {value} does not fit {keyword} {want}"));
+            }
+        }
+    }
+
+    fn object(value: &Value, properties: &Value, schema: &Value, at: &str, out: &mut Vec<String>) {
+        let Some(object) = value.as_object() else { return };
+        assert_eq!(schema["additionalProperties"], Value::Bool(false));
+        for key in schema["required"].as_array().unwrap() {
+            if !object.contains_key(key.as_str().unwrap()) {
+                out.push(format!("{at}: {key} is missing"));
+            }
+        }
+        for (key, v) in object {
+            match properties.get(key) {
+                Some(s) => errors(v, s, &format!("{at}.{key}"), out),
+                None => out.push(format!("{at}: unknown key {key}")),
+            }
+        }
+    }
+
+    fn is(value: &Value, kind: &str) -> bool {
+        match kind {
+            "string" => value.is_string(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            "null" => value.is_null(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            other => panic!("type {other}"),
+        }
+    }
+
+    fn pattern(text: &str, pattern: &str) -> bool {
+        let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+        match pattern {
+            "^1:" => text.starts_with("1:"),
+            "^s[0-9]+$" => text.strip_prefix('s').is_some_and(number),
+            "^s[0-9]+f[0-9]+$" => text.strip_prefix('s').and_then(|t| t.split_once('f')).is_some_and(|(s, f)| number(s) && number(f)),
+            other => panic!("pattern {other}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_looked_up_through_arrays_and_alternatives() {
+        for (kind, path) in [
+            ("finding", "target.service"),
+            ("finding", "flows.client.ip"),
+            ("finding", "evidence.frames"),
+            ("flow", "service.evidence.class"),
+            ("flow", "service.runner_up.id"),
+            ("source", "quality.vantage"),
+            ("source", "not_decoded.not-ip"),
+            ("end", "exit"),
+        ] {
+            assert!(has_path(kind, path), "{kind} {path}");
+        }
+        for (kind, path) in [("finding", "target.servce"), ("flow", "service.id.x"), ("stats", "type"), ("end", "")] {
+            assert!(!has_path(kind, path), "{kind} {path}");
+        }
+    }
+}
