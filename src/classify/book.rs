@@ -77,7 +77,7 @@ impl Book {
         self.nets = NetIndex::build(&self.services);
         self.warnings = overlaps(&self.services, &self.nets);
         let every = |count: fn(&Service) -> usize| -> Vec<RuleRef> {
-            (0u16..).zip(&self.services).flat_map(|(s, service)| (0u16..).take(count(service)).map(move |r| (s, r))).collect()
+            (0usize..).zip(&self.services).flat_map(|(s, service)| (0usize..).take(count(service)).map(move |r| (s, r))).collect()
         };
         self.tls = every(|s| s.tls.len());
         self.stun = every(|s| s.stun.len());

@@ -2,7 +2,7 @@
 
 use super::error::LoadError;
 use super::fields::{Fields, Source};
-use super::service::{Category, CidrRule, DomainRule, Hosting, Owner, PortRule, Range, Scope, Service, ServiceInfo, StunRule, TlsRule};
+use super::service::{Category, CidrRule, DomainRule, Hosting, Ownership, PortRule, Range, Scope, Service, ServiceInfo, StunRule, TlsRule};
 use crate::model::key::Proto;
 use crate::model::label::Role;
 use ipnet::IpNet;
@@ -198,14 +198,14 @@ fn cidr(f: &Fields<'_>, out: &mut Vec<CidrRule>) -> Result<(), LoadError> {
     if last_octet.is_some() && nets.iter().any(|n| matches!(n, IpNet::V6(_))) {
         return Err(f.fault("last_octet", "is for IPv4 nets only"));
     }
-    let owners = [Owner::Exclusive, Owner::Owner, Owner::Shared, Owner::Cdn];
+    let owners = [Ownership::Exclusive, Ownership::Owner, Ownership::Shared, Ownership::Cdn];
     let owner = match f.string("owner")? {
-        None => Owner::Exclusive,
+        None => Ownership::Exclusive,
         Some(name) => *named(f, "owner", name, &owners, |o| match o {
-            Owner::Exclusive => "exclusive",
-            Owner::Owner => "owner",
-            Owner::Shared => "shared",
-            Owner::Cdn => "cdn",
+            Ownership::Exclusive => "exclusive",
+            Ownership::Owner => "owner",
+            Ownership::Shared => "shared",
+            Ownership::Cdn => "cdn",
         })?,
     };
     let rule = CidrRule {

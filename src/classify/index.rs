@@ -1,6 +1,6 @@
 //! Lookup of names and addresses among the rules of all services.
 
-use super::service::{CidrRule, DomainRule, Owner, Service};
+use super::service::{CidrRule, DomainRule, Ownership, Service};
 use crate::model::key::Proto;
 use hashbrown::HashMap;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use std::net::IpAddr;
 
 /// A rule: index of its service, index among the service's rules of its kind.
-pub(super) type RuleRef = (u16, u16);
+pub(super) type RuleRef = (usize, usize);
 
 /// Names by suffix. One hash lookup for each label of a name.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +20,15 @@ pub(super) struct NameIndex {
 impl NameIndex {
     pub fn build(services: &[Service]) -> Self {
         let mut map: HashMap<Box<str>, SmallVec<[RuleRef; 2]>> = HashMap::new();
-        for (s, service) in (0u16..).zip(services) {
-            for (r, rule) in (0u16..).zip(&service.domains) {
+        for (s, service) in (0usize..).zip(services) {
+            for (r, rule) in (0usize..).zip(&service.domains) {
                 map.entry(rule.name.clone()).or_default().push((s, r));
             }
         }
         for refs in map.values_mut() {
             // The most precise rule of a service must be met first; of equals, the heavier one.
             refs.sort_by_key(|(s, r)| {
-                let rule = services.get(usize::from(*s)).and_then(|x| x.domains.get(usize::from(*r)));
+                let rule = services.get(*s).and_then(|x| x.domains.get(*r));
                 (*s, rule.map(|d| std::cmp::Reverse((d.precision(), d.scope.narrowness(), d.db))), *r)
             });
         }
@@ -36,12 +36,12 @@ impl NameIndex {
     }
 
     /// Calls `found` with the most precise rule of each service that covers `name`: exact before first label before suffix, longer before shorter.
-    pub fn find<'b>(&self, services: &'b [Service], name: &str, proto: Proto, port: u16, mut found: impl FnMut(u16, &'b DomainRule)) {
-        let mut met: SmallVec<[u16; 4]> = SmallVec::new();
+    pub fn find<'b>(&self, services: &'b [Service], name: &str, proto: Proto, port: u16, mut found: impl FnMut(usize, &'b DomainRule)) {
+        let mut met: SmallVec<[usize; 4]> = SmallVec::new();
         let mut rest = name;
         loop {
             for (s, r) in self.map.get(rest).into_iter().flatten() {
-                let Some(rule) = services.get(usize::from(*s)).and_then(|x| x.domains.get(usize::from(*r))) else { continue };
+                let Some(rule) = services.get(*s).and_then(|x| x.domains.get(*r)) else { continue };
                 if !met.contains(s) && rule.covers(name) && rule.scope.allows(proto, port) {
                     met.push(*s);
                     found(*s, rule);
@@ -65,8 +65,8 @@ pub(super) struct NetIndex {
 impl NetIndex {
     pub fn build(services: &[Service]) -> Self {
         let mut index = Self::default();
-        for (s, service) in (0u16..).zip(services) {
-            for (r, rule) in (0u16..).zip(&service.cidrs) {
+        for (s, service) in (0usize..).zip(services) {
+            for (r, rule) in (0usize..).zip(&service.cidrs) {
                 match rule.net {
                     IpNet::V4(net) => match index.v4.get_mut(&net) {
                         Some(refs) => refs.push((s, r)),
@@ -83,10 +83,10 @@ impl NetIndex {
     }
 
     /// Calls `found` with every rule whose net contains `ip`, widest net first.
-    pub fn find<'b>(&self, services: &'b [Service], ip: IpAddr, mut found: impl FnMut(u16, &'b CidrRule)) {
+    pub fn find<'b>(&self, services: &'b [Service], ip: IpAddr, mut found: impl FnMut(usize, &'b CidrRule)) {
         let mut each = |refs: &[RuleRef]| {
             for (s, r) in refs {
-                if let Some(rule) = services.get(usize::from(*s)).and_then(|x| x.cidrs.get(usize::from(*r))) {
+                if let Some(rule) = services.get(*s).and_then(|x| x.cidrs.get(*r)) {
                     found(*s, rule);
                 }
             }
@@ -101,8 +101,8 @@ impl NetIndex {
 /// Ranges that two services each claim for themselves alone: one of the files must be wrong.
 pub(super) fn overlaps(services: &[Service], nets: &NetIndex) -> Vec<String> {
     let mut out = Vec::new();
-    for (s, service) in (0u16..).zip(services) {
-        for rule in service.cidrs.iter().filter(|r| r.owner == Owner::Exclusive) {
+    for (s, service) in (0usize..).zip(services) {
+        for rule in service.cidrs.iter().filter(|r| r.owner == Ownership::Exclusive) {
             nets.find(services, rule.net.network(), |t, wider| {
                 let octets = match (rule.last_octet, wider.last_octet) {
                     (Some(a), Some(b)) => a.meets(b),
@@ -110,8 +110,8 @@ pub(super) fn overlaps(services: &[Service], nets: &NetIndex) -> Vec<String> {
                 };
                 // Of two equal nets only one order is told.
                 let told = wider.net.prefix_len() < rule.net.prefix_len() || (wider.net == rule.net && t < s);
-                if t != s && told && wider.owner == Owner::Exclusive && octets && wider.scope.meets(&rule.scope) {
-                    let other = services.get(usize::from(t)).map_or("", |x| &*x.info.id);
+                if t != s && told && wider.owner == Ownership::Exclusive && octets && wider.scope.meets(&rule.scope) {
+                    let other = services.get(t).map_or("", |x| &*x.info.id);
                     out.push(format!("{} claims {} for itself alone, but {other} claims {}", service.info.id, rule.net, wider.net));
                 }
             });

@@ -98,7 +98,7 @@ pub(super) enum Hosting {
 
 /// Who else uses an address range.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Owner {
+pub(super) enum Ownership {
     /// A network of many customers that the service rents.
     Cdn,
     /// A network that several services of one owner share.
@@ -109,7 +109,7 @@ pub(super) enum Owner {
     Exclusive,
 }
 
-impl Owner {
+impl Ownership {
     /// Weight of a range when the rule gives none, dB.
     pub const fn default_db(self) -> i16 {
         match self {
@@ -233,7 +233,7 @@ pub(super) fn ends_at_label(name: &str, suffix: &str) -> bool {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct CidrRule {
     pub net: IpNet,
-    pub owner: Owner,
+    pub owner: Ownership,
     /// IPv4 only: the last octet must lie here.
     pub last_octet: Option<Range>,
     pub scope: Scope,
@@ -245,7 +245,7 @@ pub(super) struct CidrRule {
 impl CidrRule {
     /// Whether `at`, known to lie in the net, is meant.
     pub fn covers(&self, at: Endpoint, proto: Proto) -> bool {
-        let octet = match (self.last_octet, at.ip) {
+        let octet = match (self.last_octet, at.ip.to_canonical()) {
             (Some(r), IpAddr::V4(ip)) => r.has(u16::from(ip.octets()[3])),
             (Some(_), IpAddr::V6(_)) => false,
             (None, _) => true,

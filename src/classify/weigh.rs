@@ -1,7 +1,7 @@
 //! Weighing: the facts of one flow against every service.
 
 use super::book::Book;
-use super::service::{CidrRule, DomainRule, Hosting, Owner, Scope, StunRule, TlsRule};
+use super::service::{CidrRule, DomainRule, Hosting, Ownership, Scope, StunRule, TlsRule};
 use crate::model::flow::{FlowRecord, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
@@ -39,7 +39,7 @@ const RUNNER_UP_MIN: f64 = 0.05;
 /// A rule that matched, before anything is put into words.
 #[derive(Clone, Copy)]
 struct Match<'a> {
-    service: u16,
+    service: usize,
     class: EvidenceClass,
     db: i16,
     /// Order among matches of equal weight: the narrower rule.
@@ -67,7 +67,7 @@ type Matches<'a> = SmallVec<[Match<'a>; 8]>;
 
 /// The sum of one service.
 struct Candidate {
-    service: u16,
+    service: usize,
     total: i16,
 }
 
@@ -150,7 +150,7 @@ impl Book {
     fn addresses<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
         let mut side = |at: Endpoint, exclusive_only: bool| {
             self.nets.find(&self.services, at.ip, |service, rule| {
-                if rule.covers(at, flow.proto) && (rule.owner == Owner::Exclusive || !exclusive_only) {
+                if rule.covers(at, flow.proto) && (rule.owner == Ownership::Exclusive || !exclusive_only) {
                     let told = Told::Address(at.ip, rule);
                     let narrow = rule.scope.narrowness();
                     keep(found, Match { service, class: EvidenceClass::Ip, db: rule.db, narrow, role: rule.role, frame: flow.first.frame, told });
@@ -174,7 +174,7 @@ impl Book {
             return;
         }
         for (service, r) in &self.tls {
-            let Some(rule) = self.services.get(usize::from(*service)).and_then(|s| s.tls.get(usize::from(*r))) else { continue };
+            let Some(rule) = self.services.get(*service).and_then(|s| s.tls.get(*r)) else { continue };
             if !rule.scope.allows(flow.proto, flow.server.port) {
                 continue;
             }
@@ -227,7 +227,7 @@ impl Book {
             return;
         }
         for (service, r) in &self.stun {
-            let Some(rule) = self.services.get(usize::from(*service)).and_then(|s| s.stun.get(usize::from(*r))) else { continue };
+            let Some(rule) = self.services.get(*service).and_then(|s| s.stun.get(*r)) else { continue };
             let port_fits = rule.scope.allows(flow.proto, flow.server.port) || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
             if !port_fits {
                 continue;
@@ -243,7 +243,7 @@ impl Book {
         let Some(own) = flow.notes.client_hello().and_then(|(_, h)| h.sni.as_deref()) else { return self.decoys(flow, None, found) };
         let mut against: SmallVec<[Match<'a>; 2]> = SmallVec::new();
         self.names.find(&self.services, own, flow.proto, flow.server.port, |s, rule| {
-            let hosted = rule.hosted.or_else(|| self.services.get(usize::from(s)).map(|x| x.hosted));
+            let hosted = rule.hosted.or_else(|| self.services.get(s).map(|x| x.hosted));
             if hosted != Some(Hosting::Own) || found.iter().any(|m| m.service == s && m.class == EvidenceClass::Dns) {
                 return;
             }
@@ -281,11 +281,11 @@ impl Book {
 
     /// Port rules of the services that something else speaks for.
     fn ports<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
-        let mut candidates: SmallVec<[u16; 8]> = found.iter().map(|m| m.service).collect();
+        let mut candidates: SmallVec<[usize; 8]> = found.iter().map(|m| m.service).collect();
         candidates.sort_unstable();
         candidates.dedup();
         for service in candidates {
-            for rule in self.services.get(usize::from(service)).map_or(&[][..], |s| &s.ports) {
+            for rule in self.services.get(service).map_or(&[][..], |s| &s.ports) {
                 let port = match (allows(&rule.scope, flow.proto, flow.server), sides_uncertain(flow) && allows(&rule.scope, flow.proto, flow.client)) {
                     (true, _) => flow.server.port,
                     (_, true) => flow.client.port,
@@ -314,7 +314,7 @@ impl Book {
             confidence = confidence.min(AMBIGUOUS_MAX);
         }
         let grade = LabelGrade::of(confidence)?;
-        let service = self.services.get(usize::from(best.service))?;
+        let service = self.services.get(best.service)?;
         let mut own: SmallVec<[&Match<'_>; 8]> = found.iter().filter(|m| m.service == best.service).collect();
         own.sort_by_key(|m| (m.class, std::cmp::Reverse(m.db), m.frame));
         Some(Label {
@@ -324,7 +324,7 @@ impl Book {
             confidence,
             grade,
             evidence: own.iter().map(|m| LabelEvidence { class: m.class, says: m.told.says(), db: m.db, frame: m.frame }).collect(),
-            runner_up: runner_up.and_then(|(c, p)| Some((self.services.get(usize::from(c.service))?.info.id.clone(), p))),
+            runner_up: runner_up.and_then(|(c, p)| Some((self.services.get(c.service)?.info.id.clone(), p))),
             brand: own.iter().find_map(|m| m.told.brand()),
             circumvention: service.info.circumvention,
         })
@@ -338,7 +338,7 @@ fn confidence(total: i16) -> f64 {
 }
 
 /// Prior plus the capped sums of each class.
-fn total(found: &[Match<'_>], service: u16) -> i16 {
+fn total(found: &[Match<'_>], service: usize) -> i16 {
     use EvidenceClass as C;
     let classes = [C::Crypto, C::Name, C::Dns, C::Stun, C::Bytes, C::Ip, C::Port, C::Fp, C::Pattern, C::Context, C::Contradiction];
     let mut sum = PRIOR;
@@ -348,7 +348,7 @@ fn total(found: &[Match<'_>], service: u16) -> i16 {
             C::Crypto => 60,
             C::Name | C::Stun | C::Bytes => 45,
             C::Dns | C::Pattern => 20,
-            C::Ip if of_class().any(|m| matches!(m.told, Told::Address(_, r) if r.owner == Owner::Exclusive)) => 35,
+            C::Ip if of_class().any(|m| matches!(m.told, Told::Address(_, r) if r.owner == Ownership::Exclusive)) => 35,
             C::Ip | C::Context => 10,
             C::Port => 3,
             // An ALPN of its own is nearly a name.
@@ -395,7 +395,7 @@ fn sides_uncertain(flow: &FlowRecord) -> bool {
 
 /// A DNS, mDNS or LLMNR flow (RFC 1035, 6762, 4795) without TLS around it.
 fn is_plain_dns(flow: &FlowRecord) -> bool {
-    if flow.notes.dns().next().is_some() {
+    if flow.app == Some("dns") || flow.notes.dns().next().is_some() {
         return true;
     }
     let port = |p: u16| matches!(p, 53 | 5353 | 5355);
@@ -421,7 +421,10 @@ impl Told<'_> {
             Self::Name(kind, name, rule) => format!("{kind} {name} {}", below(name, rule)),
             Self::Dns(name, true, rule) => format!("DNS gave this address for {name} alone, which {}", below(name, rule)),
             Self::Dns(name, false, rule) => format!("DNS gave this address for {name} among other names; it {}", below(name, rule)),
-            Self::Address(ip, rule) => format!("{ip} is in {}, {}", rule.net, rule.owner.says()),
+            Self::Address(ip, rule) => {
+                let limit = if rule.scope.narrowness() > 0 { " at this protocol and port" } else { "" };
+                format!("{ip} is in {}, {}{limit}", rule.net, rule.owner.says())
+            }
             Self::Port(proto, port) => format!("{} port {port}", proto.name()),
             Self::Tls(rule, hello) => {
                 let alpn = rule.alpn.iter().find(|a| hello.alpn.contains(a)).map(|a| format!("ALPN {a}"));

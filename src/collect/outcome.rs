@@ -78,6 +78,10 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     if u.packets >= 3 && u.retransmissions >= 2 && quiet && c.resets == 0 {
         return (Outcome::Stalled, Stage::Later);
     }
+    // It may be dying, but the capture ends too early to say.
+    if u.packets >= 2 && u.retransmissions >= 1 && c.resets == 0 {
+        return (Outcome::Unknown, Stage::None);
+    }
     (Outcome::Ok, Stage::None)
 }
 

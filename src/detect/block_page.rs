@@ -83,12 +83,15 @@ impl Detector for BlockPage {
         let flow = scene.flow;
         let tcp = flow.tcp.as_deref()?;
         let (asked, request) = flow.notes.http_request()?;
-        let (note, response) = flow.notes.http_responses().next().filter(|(n, _)| n.side == Side::Server)?;
+        // What was put in the answer's place need not be HTTP.
+        let none = HttpResponse::default();
+        let noted = flow.notes.http_responses().next().filter(|(n, _)| n.side == Side::Server);
+        let response = noted.map_or(&none, |(_, r)| r);
         let page = flow.ladder.iter().find(|p| p.side == Side::Server && p.len > 0 && p.marks & (mark::COPY | mark::ASIDE) == 0)?;
         let mut w = Weigh::default();
-        let signature = known(response);
-        if let Some(name) = signature {
-            w.fact(4.5, format!("the answer is a known block page: {name}"), shown(response), "the page asked for", &[note.frame]);
+        let signature = noted.and_then(|(n, r)| Some((n.frame, known(r)?)));
+        if let Some((frame, name)) = signature {
+            w.fact(4.5, format!("the answer is a known block page: {name}"), shown(response), "the page asked for", &[frame]);
         }
         race(tcp, page, &mut w);
         if !scene.source.quality.phone_vpn && scene.vantage() != crate::model::source::Vantage::Server {
@@ -102,7 +105,7 @@ impl Detector for BlockPage {
         }
         let grade = w.grade()?;
         // Header differences alone, on an ordinary answer of the site's own, prove no block page.
-        if w.proofs == 0 && signature.is_none() && (!suspicious(response) || own_host) {
+        if w.proofs == 0 && signature.is_none() && (noted.is_none() || !suspicious(response) || own_host) {
             return None;
         }
         let grade = if w.proofs == 0 && signature.is_none() { grade.min(Grade::Possible) } else { grade };
@@ -177,6 +180,17 @@ fn header(scene: &Scene<'_>, tcp: &TcpRecord, page: &Brief, w: &mut Weigh) {
     }
     if page.df != syn_ack.df && page.ip_id.is_some() {
         w.fact(1.0, "the answer's don't-fragment bit differs from the server's", page.df.to_string(), syn_ack.df.to_string(), &[syn_ack.frame, page.frame]);
+    }
+    let ids: Vec<u16> = others.iter().filter_map(|p| p.ip_id).filter(|id| *id != 0).collect();
+    if let (Some(id), true) = (page.ip_id, scene.flow.ladder.between == 0) {
+        if let Some(twin) = others.iter().find(|p| p.ip_id == Some(id) && id != 0 && p.ts != page.ts) {
+            w.fact(2.0, "two packets of the server carry one IP identification", id.to_string(), "a new one each", &[page.frame, twin.frame]);
+        }
+        let counted = ids.iter().filter(|i| **i != id).all(|i| id.wrapping_sub(*i) > 512 && i.wrapping_sub(id) > 512);
+        let counting = ids.windows(2).filter(|w| matches!(w, [a, b] if b.wrapping_sub(*a) <= 64)).count() > 0;
+        if counted && counting {
+            w.fact(1.5, "the answer's IP identification is out of the server's count", id.to_string(), ids.iter().map(u16::to_string).collect::<Vec<_>>().join(", "), &[page.frame]);
+        }
     }
     if page.tos & 0xfc != syn_ack.tos & 0xfc && page.tos & 0xfc != 0 {
         w.fact(1.0, "the answer's traffic class differs from the server's", format!("{:#04x}", page.tos), format!("{:#04x}", syn_ack.tos), &[page.frame]);

@@ -12,10 +12,8 @@ use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
-use crate::model::flow::{FlowRecord, TcpRecord, Unanswered};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
-use crate::model::time::Span;
 
 /// See the module.
 pub(super) struct DelayedDrop;
@@ -38,7 +36,7 @@ client                        server
 };
 
 /// A connection that carried more than this is another kind of case.
-const BYTES: u64 = 12 * 1024;
+pub(super) const BYTES: u64 = 12 * 1024;
 /// The same in packets of both sides, handshake included.
 const PACKETS: u64 = 40;
 
@@ -54,7 +52,7 @@ impl Detector for DelayedDrop {
         if silence::blind(scene) || tcp.side.server.unique == 0 || tcp.side.server.unique + tcp.side.client.unique > BYTES {
             return None;
         }
-        let silent = dead_side(flow, tcp)?;
+        let silent = silence::dead_side(flow, tcp)?;
         let (side, u) = silent;
         let (first, last) = (u.first?, u.last?);
         let heard = tcp.side[side.peer()].last_packet?;
@@ -99,7 +97,8 @@ impl Detector for DelayedDrop {
             return None;
         }
         if scene.lossy() {
-            grade = grade.lowered()?;
+            // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
+        grade = grade.lowered().unwrap_or(Grade::Possible);
         }
         let claim = Claim {
             rule: CARD.rule,
@@ -114,22 +113,6 @@ impl Detector for DelayedDrop {
     }
 }
 
-/// The side that went on sending without an answer.
-fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Unanswered)> {
-    if !tcp.resets.is_empty() && tcp.resets.iter().any(|r| r.packet.ts.since(flow.first.ts) < Span::from_secs(5)) {
-        return None;
-    }
-    let silent = |side: Side| {
-        let u = tcp.side[side].unanswered;
-        let long = match (u.first, u.last) {
-            (Some(a), Some(b)) => b.ts.since(a.ts) >= Span::from_secs(3),
-            _ => false,
-        };
-        (u.retransmissions >= 3 && long).then_some((side, u))
-    };
-    silent(Side::Client).or_else(|| silent(Side::Server))
-}
-
 /// Other flows of the same name that died within two packets of the same count.
 fn similar_cuts(scene: &Scene<'_>, passed: u64) -> usize {
     let Some(name) = scene.flow.asked_name() else { return 0 };
@@ -139,7 +122,7 @@ fn similar_cuts(scene: &Scene<'_>, passed: u64) -> usize {
         .filter(|f| f.id != scene.flow.id)
         .filter(|f| {
             let Some(tcp) = f.tcp.as_deref() else { return false };
-            let Some((_, u)) = dead_side(f, tcp) else { return false };
+            let Some((_, u)) = silence::dead_side(f, tcp) else { return false };
             let theirs = f.totals.client.packets + f.totals.server.packets - u64::from(u.packets);
             theirs.abs_diff(passed) <= 3
         })

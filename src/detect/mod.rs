@@ -6,6 +6,7 @@
 
 mod block_page;
 mod delayed_drop;
+mod freeze;
 mod hello_silence;
 mod resets;
 mod residual;
@@ -33,6 +34,7 @@ pub static ALL: &[&dyn Detector] = &[
     &sni_reset::SniReset,
     &hello_silence::HelloSilence,
     &delayed_drop::DelayedDrop,
+    &freeze::Freeze,
     &residual::Residual,
     &block_page::BlockPage,
 ];

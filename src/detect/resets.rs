@@ -25,6 +25,10 @@ const BURST: Span = Span::from_millis(10);
 const UNPROVOKED: Span = Span::from_millis(100);
 /// A desync tool's low TTL dies within this many hops.
 const LOW_TTL: u8 = 12;
+/// A packet with one of these TTLs has not passed a router.
+pub(super) const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
+/// A change of route moves a TTL by at most this many hops.
+const ROUTE_CHANGE: u8 = 3;
 /// A round trip below this cannot be told from scheduling noise.
 const MIN_RTT: Span = Span::from_millis(4);
 
@@ -53,7 +57,7 @@ pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
     let base = Baseline::of(flow, tcp, side);
     after_the_reset(scene, tcp, side, first, &mut w);
     too_early(scene, tcp, side, first, &mut w);
-    let rewritten = repeated(tcp, side, &resets, &base, &mut w);
+    let rewritten = repeated(flow, side, &resets, &base, &mut w);
     sequence_steps(tcp, side, &resets, &mut w);
     both_sides(tcp, side, first, &mut w);
     if !scene.source.quality.phone_vpn {
@@ -64,6 +68,10 @@ pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
         w.fact(1.5, format!("the header vector resembles a known injector ({})", resembles.join(", ")), "match", "no match", &[first.packet.frame]);
     }
     context(scene, tcp, side, first, &mut w);
+    // A client that resets before it said anything scans, or has lost its race with a sibling connection.
+    if side == Side::Client && tcp.side.client.unique == 0 && w.proofs == 0 {
+        return None;
+    }
     let ineffective = first.fit == ResetFit::Stale || first.fit == ResetFit::Ahead;
     let mechanism = if rewritten {
         "rewrite"
@@ -82,6 +90,10 @@ fn explained(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen) 
     // A client's own desync tool sends resets with a low TTL or a broken checksum that only boxes near it see.
     let fake = s.syn.is_some_and(|syn| first.packet.ttl <= LOW_TTL && syn.ttl > first.packet.ttl.saturating_add(3));
     if side == Side::Client && (fake || s.aside > 0) && scene.vantage() != Vantage::Server {
+        return true;
+    }
+    // The same tools use the MD5 option (RFC 2385), which a server without a shared key must ignore.
+    if first.packet.marked(mark::MD5) {
         return true;
     }
     // At the machine that was captured, packets leave with the initial TTL; nobody injects them there.
@@ -163,7 +175,7 @@ fn too_early(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen, 
         if reset.ack <= Pos::FIRST {
             return;
         }
-        answered.filter(|p| p.end() >= reset.ack).min_by_key(|p| p.ts)
+        answered.filter(|p| p.seq < reset.ack && p.end() >= reset.ack).min_by_key(|p| p.ts)
     } else {
         answered.filter(|p| !p.marked(mark::RETRANSMIT)).max_by_key(|p| p.ts)
     };
@@ -187,7 +199,7 @@ fn too_early(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen, 
 }
 
 /// Repeated resets. True if they look like the server's own retransmissions rewritten in place.
-fn repeated(tcp: &TcpRecord, side: Side, resets: &[&ResetSeen], base: &Baseline, w: &mut Weigh) -> bool {
+fn repeated(flow: &FlowRecord, side: Side, resets: &[&ResetSeen], base: &Baseline, w: &mut Weigh) -> bool {
     let mut unprovoked: Vec<FrameNo> = Vec::new();
     for pair in resets.windows(2) {
         let [a, b] = pair else { continue };
@@ -199,11 +211,15 @@ fn repeated(tcp: &TcpRecord, side: Side, resets: &[&ResetSeen], base: &Baseline,
     }
     unprovoked.sort_unstable();
     unprovoked.dedup();
+    // Each packet of the peer may have provoked one reset, and a slow stack may have answered late.
+    let last = resets.last().map_or(Time::default(), |r| r.packet.ts);
+    let provoking = flow.ladder.iter().filter(|p| p.side == side.peer() && !p.flags.syn() && !p.flags.rst() && p.ts <= last).count() + flow.ladder.between as usize;
+    let excess = resets.len().saturating_sub(provoking);
     let same_vector = resets.iter().all(|r| base.ttl_fits(r.packet.ttl));
-    match unprovoked.len() {
-        0 => {}
-        2 => w.fact(4.0, "the reset was repeated without any packet that could have provoked it", "2 resets, more than 100 ms apart", "one reset for each provoking packet", &unprovoked),
-        n => w.proof(
+    match (unprovoked.len(), excess) {
+        (0, _) | (_, 0) => unprovoked.clear(),
+        (2, _) | (_, 1) => w.fact(4.0, "the reset was repeated without any packet that could have provoked it", "2 resets, more than 100 ms apart", "one reset for each provoking packet", &unprovoked),
+        (n, _) => w.proof(
             "resets were repeated without any packet that could have provoked them, as data is retransmitted",
             format!("{n} resets, each more than 100 ms after the last"),
             "one reset for each provoking packet: resets are never retransmitted",
@@ -212,18 +228,24 @@ fn repeated(tcp: &TcpRecord, side: Side, resets: &[&ResetSeen], base: &Baseline,
     }
     let burst: Vec<&&ResetSeen> = resets.iter().filter(|r| r.packet.ts.since(resets[0].packet.ts).abs() <= BURST).collect();
     let frames: Vec<FrameNo> = burst.iter().map(|r| r.packet.frame).collect();
-    let provoking = tcp.side[side.peer()].unanswered.packets;
-    let _ = provoking;
     let identical = burst.windows(2).filter(|p| same_packet(&p[0].packet, &p[1].packet)).count() + 1;
     let spread = burst.last().map_or(Span::ZERO, |r| r.packet.ts.since(burst[0].packet.ts));
     if identical >= 3 && resets[0].packet.flags.ack() && spread <= Span::from_millis(1) {
         w.fact(5.0, "three or more identical resets within a millisecond", format!("{identical} within {spread}"), "one", &frames);
     } else if burst.len() >= 2 && !unprovoked.is_empty() {
         // Already counted as unprovoked.
-    } else if burst.len() >= 2 {
+    } else if burst.len() >= 2 && !provoked_burst(flow, side, &burst) {
         w.fact(1.5, "several resets at once", format!("{} within {spread}", burst.len()), "one", &frames);
     }
     unprovoked.len() >= 2 && same_vector
+}
+
+/// A dead socket answers each packet that was still under way with a reset of its own: are there enough such packets?
+fn provoked_burst(flow: &FlowRecord, side: Side, burst: &[&&ResetSeen]) -> bool {
+    let Some(last) = burst.last() else { return false };
+    let from = last.packet.ts.minus(Span::from_millis(1_500));
+    let provoking = flow.ladder.iter().filter(|p| p.side == side.peer() && (p.len > 0 || p.flags.fin()) && p.ts >= from && p.ts <= last.packet.ts).count();
+    flow.ladder.between > 0 || provoking >= burst.len()
 }
 
 fn same_packet(a: &Brief, b: &Brief) -> bool {
@@ -317,16 +339,30 @@ fn headers(scene: &Scene<'_>, flow: &FlowRecord, tcp: &TcpRecord, side: Side, re
     let at = [r.frame];
     // A client's headers hardly change; a server's resets may come from another layer of its operator's network.
     let clientish = side == Side::Client;
+    if let (Side::Server, Vantage::Client) = (side, scene.vantage())
+        && INITIAL_TTLS.contains(&r.ttl)
+    {
+        w.against(-3.0, "a box in the user's own network", "the reset has not passed a single router");
+    }
     if !base.ttls.is_empty() && !scene.source.quality.ttl_normalised {
         if base.ttl_fits(r.ttl) {
             w.llr += if clientish { -1.5 } else { -0.4 };
         } else {
             let shown: Vec<String> = base.ttls.iter().map(u8::to_string).collect();
-            w.fact(if clientish { 3.5 } else { 0.8 }, "the reset's TTL differs from the sender's other packets", r.ttl.to_string(), shown.join(", "), &at);
+            let far = base.ttls.iter().all(|t| t.abs_diff(r.ttl) > ROUTE_CHANGE);
+            let weight = match (clientish, far) {
+                (true, true) => 3.5,
+                (true, false) => 1.5,
+                (false, true) => 0.8,
+                (false, false) => 0.3,
+            };
+            w.fact(weight, "the reset's TTL differs from the sender's other packets", r.ttl.to_string(), shown.join(", "), &at);
         }
     }
     if let (Some((low, high)), Some(id)) = (base.counts_up(), r.ip_id) {
-        let stray = id.wrapping_sub(low) > high.wrapping_sub(low).saturating_add(200) && id != 0;
+        // The ladder may lack packets between its head and its tail: the count may have gone on by as many as were sent.
+        let sent = u16::try_from(flow.totals[side].packets).unwrap_or(u16::MAX);
+        let stray = id.wrapping_sub(low) > high.wrapping_sub(low).max(sent).saturating_add(200) && id != 0;
         if stray {
             w.fact(if clientish { 3.0 } else { 1.5 }, "the reset's IP identification is out of the sender's count", id.to_string(), format!("near {high}"), &at);
         }
@@ -367,7 +403,8 @@ fn headers(scene: &Scene<'_>, flow: &FlowRecord, tcp: &TcpRecord, side: Side, re
     if timestamps && r.flags.has(TcpFlags(0x14)) && !r.marked(mark::TIMESTAMP) {
         w.fact(0.5, "the reset lacks the timestamp option of this connection", "absent", "present", &at);
     }
-    let vectors = resets.iter().any(|x| x.packet.ttl.abs_diff(r.ttl) > 1 && x.packet.ts.since(r.ts).abs() > REORDER);
+    // Route changes move a TTL by a few hops; two machines differ by more.
+    let vectors = resets.iter().any(|x| x.packet.ttl.abs_diff(r.ttl) > ROUTE_CHANGE && x.packet.ts.since(r.ts).abs() > REORDER);
     if vectors && !scene.source.quality.ttl_normalised {
         let frames: Vec<FrameNo> = resets.iter().map(|x| x.packet.frame).collect();
         w.fact(3.0, "resets of one sender come with different TTLs", "two senders", "one", &frames);

@@ -8,11 +8,13 @@
 //! ```
 
 use super::Detector;
+use super::resets::INITIAL_TTLS;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Direction, Finding, Kind};
 use crate::model::flow::{ResetFit, ResetSeen, TcpRecord};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
+use crate::model::source::Vantage;
 use crate::model::time::Span;
 
 /// See the module.
@@ -52,6 +54,9 @@ impl Detector for RstOnSyn {
         timing(scene, &syn, first, &mut w);
         accepted_after_all(tcp, first, &mut w);
         header(&resets, &mut w);
+        if scene.vantage() == Vantage::Client && INITIAL_TTLS.contains(&first.packet.ttl) {
+            w.against(-3.0, "a box in the user's own network", "the refusal has not passed a single router");
+        }
         elsewhere(scene, first, &mut w);
         let grade = w.grade()?;
         if w.proofs == 0 {

@@ -2,7 +2,7 @@
 
 use super::weigh::Weigh;
 use crate::model::finding::Control;
-use crate::model::flow::{Brief, FlowRecord, mark};
+use crate::model::flow::{Brief, FlowRecord, TcpRecord, Unanswered, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
@@ -143,4 +143,20 @@ pub(super) fn weigh_path_mtu(scene: &Scene<'_>, len: u32, w: &mut Weigh) -> bool
 pub(super) fn blind(scene: &Scene<'_>) -> bool {
     let q = &scene.source.quality;
     q.one_sided_share > 0.5 || scene.flow.totals.server.packets == 0 || scene.flow.totals.client.packets == 0
+}
+
+/// The side that went on sending without an answer, and what it sent.
+pub(super) fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Unanswered)> {
+    if !tcp.resets.is_empty() && tcp.resets.iter().any(|r| r.packet.ts.since(flow.first.ts) < Span::from_secs(5)) {
+        return None;
+    }
+    let silent = |side: Side| {
+        let u = tcp.side[side].unanswered;
+        let long = match (u.first, u.last) {
+            (Some(a), Some(b)) => b.ts.since(a.ts) >= Span::from_secs(3),
+            _ => false,
+        };
+        (u.retransmissions >= 3 && long).then_some((side, u))
+    };
+    silent(Side::Client).or_else(|| silent(Side::Server))
 }

@@ -33,7 +33,7 @@ impl Role {
     }
 }
 
-/// Kind of evidence; weights inside one class are capped (wire.md §6.1 arithmetic).
+/// Kind of evidence; weights inside one class are capped .
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EvidenceClass {
     /// Trial decryption, authenticated QUIC, validated frame chain.

@@ -79,7 +79,7 @@ impl Conversation {
         self.note_after_reset(side, &brief);
         self.record.side[side].ttl.add(packet.ip.ttl);
         if seg.flags.syn() {
-            self.syn(side, packet, &brief, &options);
+            self.syn(side, packet, &mut brief, &options);
         }
         let aside = seg.len > 0 && self.made_not_to_be_accepted(side, packet, seg, &options, &mut brief);
         if options.tsval.is_some() && !aside {
@@ -229,7 +229,7 @@ impl Conversation {
         found && !blind_ack
     }
 
-    fn syn(&mut self, side: Side, packet: &Packet<'_>, brief: &Brief, options: &Options) {
+    fn syn(&mut self, side: Side, packet: &Packet<'_>, brief: &mut Brief, options: &Options) {
         let at = Moment { frame: packet.frame, ts: packet.ts };
         let contradicts = self.record.side[side].zero.is_some_and(|z| z != brief.seq_raw);
         if contradicts {
@@ -240,7 +240,9 @@ impl Conversation {
         let s = &mut self.record.side[side];
         s.syns = s.syns.saturating_add(1);
         s.syn_last = Some(at);
-        if s.syn.is_none() {
+        if s.syn.is_some() {
+            brief.marks |= mark::RETRANSMIT;
+        } else {
             s.syn = Some(*brief);
             s.mss = options.mss;
             s.wscale = options.wscale;
@@ -460,7 +462,8 @@ impl Conversation {
                     half.timing = None;
                 }
             }
-            Fit::Old => {}
+            // A repeated FIN.
+            Fit::Old => brief.marks |= mark::RETRANSMIT,
             Fit::AfterHole => {
                 brief.marks |= mark::AFTER_HOLE;
                 s.unique = s.unique.saturating_add(len.unsigned_abs());

@@ -1,0 +1,91 @@
+//! Flow records by hand.
+
+use crate::model::flow::{Closed, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+use crate::model::frame::FrameNo;
+use crate::model::key::{Endpoint, Proto};
+use crate::model::note::{ClientHello, DnsMessage, Fact, HttpRequest, Note, Notes, Stun};
+use crate::model::seq::Pos;
+use crate::model::side::{PerSide, Side};
+use crate::model::time::Time;
+
+const START: Moment = Moment { frame: FrameNo(1), ts: Time::from_nanos(0) };
+
+/// A flow whose server answered, between 192.168.1.2 and `server` (`address:port`, `[v6]:port`).
+pub fn flow(proto: Proto, server: &str) -> FlowRecord {
+    let server: std::net::SocketAddr = server.parse().unwrap();
+    let answered = Totals { packets: 5, payload: 1000, ..Totals::default() };
+    FlowRecord {
+        id: FlowId { source: 0, frame: START.frame },
+        proto,
+        client: Endpoint::new([192, 168, 1, 2].into(), 50123),
+        server: Endpoint::new(server.ip(), server.port()),
+        role_basis: if proto == Proto::TCP { RoleBasis::Syn } else { RoleBasis::FirstDatagram },
+        first: START,
+        last: START,
+        totals: PerSide { client: answered, server: answered },
+        app: None,
+        tcp: None,
+        ladder: Ladder::default(),
+        notes: Notes::default(),
+        icmp: Vec::new(),
+        owner: None,
+        closed: Closed::Finished,
+        outcome: Outcome::Unknown,
+        stage: Stage::None,
+    }
+}
+
+pub fn tcp(server: &str) -> FlowRecord {
+    flow(Proto::TCP, server)
+}
+
+pub fn udp(server: &str) -> FlowRecord {
+    flow(Proto::UDP, server)
+}
+
+/// A TLS flow to a documentation address.
+pub fn sni(name: &str) -> FlowRecord {
+    tcp("192.0.2.1:443").sni(name)
+}
+
+/// What a flow may say.
+pub trait Says: Sized {
+    fn note(self, fact: Fact) -> Self;
+    fn unanswered(self) -> Self;
+    fn sni(self, name: &str) -> Self {
+        self.note(Fact::ClientHello(Box::new(ClientHello { sni: Some(name.into()), ..ClientHello::default() })))
+    }
+    fn hello(self, sni: Option<&str>, alpn: &[&str], ja4: &str) -> Self {
+        let alpn = alpn.iter().map(|a| (*a).into()).collect();
+        self.note(Fact::ClientHello(Box::new(ClientHello { sni: sni.map(Into::into), alpn, ja4: ja4.into(), ..ClientHello::default() })))
+    }
+    fn host(self, name: &str) -> Self {
+        self.note(Fact::HttpRequest(Box::new(HttpRequest { host: Some(name.into()), ..HttpRequest::default() })))
+    }
+    fn certificate(self, names: &[&str]) -> Self {
+        self.note(Fact::Certificate { names: names.iter().map(|n| (*n).into()).collect(), issuer: None })
+    }
+    fn decoy(self, name: &str) -> Self {
+        self.note(Fact::DecoyHello { sni: Some(name.into()) })
+    }
+    fn stun(self, message: Stun) -> Self {
+        self.note(Fact::Stun(Box::new(message)))
+    }
+    fn realm(self, realm: &str) -> Self {
+        self.stun(Stun { kind: 0x0113, realm: Some(realm.into()), len: 92, ..Stun::default() })
+    }
+    fn dns(self, qname: &str) -> Self {
+        self.note(Fact::Dns(Box::new(DnsMessage { qname: qname.into(), ..DnsMessage::default() })))
+    }
+}
+
+impl Says for FlowRecord {
+    fn note(mut self, fact: Fact) -> Self {
+        self.notes.push(Note { frame: FrameNo(4), ts: START.ts, side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
+        self
+    }
+    fn unanswered(mut self) -> Self {
+        self.totals.server = Totals::default();
+        self
+    }
+}

@@ -1,0 +1,364 @@
+//! What was typed. What it means is worked out in `plan`.
+
+use crate::model::finding::Grade;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// After the options on `--help`.
+const AFTER: &str = "\
+Exit status:
+  0 finished            1 a finding at or above --fail-on
+  2 wrong usage         3 nothing could be analysed
+  4 finished, but the input was damaged or incomplete
+  5 cannot capture      130, 143 ended by a signal
+
+The program never resolves names and never opens a network connection.";
+
+/// The whole command line.
+#[derive(Parser, Debug)]
+#[command(
+    name = "tamperscope",
+    version,
+    about = "Which messaging services are in a capture, and what the network did to them",
+    after_help = AFTER,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// A command; without one, the arguments are those of `analyze`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The default command.
+    #[command(flatten)]
+    pub analyze: AnalyzeArgs,
+    /// List the interfaces that can be captured (same as `tamperscope interfaces`)
+    #[arg(short = 'D', long = "list-interfaces", exclusive = true)]
+    pub list_interfaces: bool,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Analyse captures: the default command
+    Analyze(AnalyzeArgs),
+    /// Run every case under a directory and compare
+    Verify(VerifyArgs),
+    /// What a rule claims, what it looks like, what else it could be
+    Explain(ExplainArgs),
+    /// List detectors and services; check service files
+    Rules(RulesArgs),
+    /// List the interfaces that can be captured
+    Interfaces,
+    /// What can be captured here, and the command that fixes what cannot
+    Doctor,
+    /// JSON Schema of the JSONL records
+    Schema,
+    /// Shell completions on standard output
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Manual page on standard output
+    Man,
+}
+
+/// Arguments of `analyze`.
+#[derive(Args, Debug, Default, Clone)]
+pub struct AnalyzeArgs {
+    /// Captures (pcap, pcapng, also in gzip or zstd), directories of them, or - for standard input
+    #[arg(value_name = "FILE|DIR|-")]
+    pub inputs: Vec<PathBuf>,
+    /// Read this capture (as in tcpdump; same as a plain FILE)
+    #[arg(short = 'r', long = "read", value_name = "FILE")]
+    pub read: Vec<PathBuf>,
+    /// JSON Lines on standard output, and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// Also write KIND to PATH; kinds: jsonl
+    #[arg(long, value_name = "KIND=PATH")]
+    pub out: Vec<String>,
+    /// Add or override services
+    #[arg(long, value_name = "FILE")]
+    pub services: Vec<PathBuf>,
+    /// Worker threads [default: one for each processor]
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Most flows followed at a time
+    #[arg(long, value_name = "N", default_value_t = Count(DEFAULT_MAX_FLOWS))]
+    pub max_flows: Count,
+    /// Most memory for flows, e.g. 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value_t = Size(DEFAULT_MAX_MEMORY))]
+    pub max_memory: Size,
+    /// Stop after this many packets
+    #[arg(short = 'c', long = "count", value_name = "N")]
+    pub count: Option<u64>,
+    /// Exit with 1 if a finding has at least this grade
+    #[arg(long, value_name = "GRADE")]
+    pub fail_on: Option<FailOn>,
+    /// Packets the capture may have lost before the run counts as degraded
+    #[arg(long, value_name = "PERCENT", default_value_t = Percent(1.0))]
+    pub max_drop: Percent,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Print only how many findings there are
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more: all findings with their evidence, a line for each flow
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Also show services that are ways around blocking
+    #[arg(long)]
+    pub show_circumvention: bool,
+    /// Accepted for habit: names are never resolved
+    #[arg(short = 'n', hide = true)]
+    pub numeric: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// Directories that hold cases (a case.toml beside its capture), at any depth
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Rewrite the want.jsonl of cases that have one, or ask for one with `want = true`
+    #[arg(long)]
+    pub update: bool,
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Print GitHub annotations
+    #[arg(long)]
+    pub github: bool,
+    /// Worker threads [default: one for each processor]
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Print only failures
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// A rule such as tcp.rst.injected, or a kind such as rst_injection
+    #[arg(value_name = "RULE")]
+    pub rule: String,
+}
+
+/// Arguments of `rules`.
+#[derive(Args, Debug)]
+pub struct RulesArgs {
+    /// `check`
+    #[command(subcommand)]
+    pub command: Option<RulesCommand>,
+    /// Add or override services
+    #[arg(long, value_name = "FILE")]
+    pub services: Vec<PathBuf>,
+}
+
+/// Commands of `rules`.
+#[derive(Subcommand, Debug)]
+pub enum RulesCommand {
+    /// Check service files
+    Check {
+        /// Service files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// When to use colours.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal that can, unless the environment says otherwise
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Grades for `--fail-on`.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailOn {
+    /// A pattern without a control
+    Possible,
+    /// Independent facts agree and no innocent cause stands
+    Likely,
+    /// A fact that no conforming stack or path produces, or a significant difference against a control
+    Confirmed,
+}
+
+impl From<FailOn> for Grade {
+    fn from(f: FailOn) -> Self {
+        match f {
+            FailOn::Possible => Self::Possible,
+            FailOn::Likely => Self::Likely,
+            FailOn::Confirmed => Self::Confirmed,
+        }
+    }
+}
+
+/// Default of `--max-flows`.
+pub const DEFAULT_MAX_FLOWS: usize = 1_000_000;
+/// Default of `--max-memory`. Not taken from the machine, so that results do not depend on it.
+pub const DEFAULT_MAX_MEMORY: u64 = 4 << 30;
+
+/// A count above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(DEFAULT_MAX_FLOWS)
+    }
+}
+
+impl FromStr for Count {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.replace('_', "").parse() {
+            Ok(0) => Err("must be at least 1".into()),
+            Ok(n) => Ok(Self(n)),
+            Err(_) => Err("is not a whole number".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A size in bytes, typed with an optional binary unit: `64K`, `128M`, `2G`, `1T`, also `2GiB` or `2GB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Default for Size {
+    fn default() -> Self {
+        Self(DEFAULT_MAX_MEMORY)
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let wrong = || "is not a size such as 512M or 2G".to_owned();
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let shift = match unit.to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => return Err(wrong()),
+        };
+        match number.checked_mul(1 << shift) {
+            Some(0) | None => Err("is out of range".into()),
+            Some(bytes) => Ok(Self(bytes)),
+        }
+    }
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (shift, unit) in [(40, "T"), (30, "G"), (20, "M"), (10, "K")] {
+            if self.0 > 0 && self.0.trailing_zeros() >= shift {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        self.0.fmt(f)
+    }
+}
+
+/// A percentage, 0–100, with or without the sign.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percent(pub f64);
+
+impl Default for Percent {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim_end_matches('%').trim_end().parse::<f64>() {
+            Ok(p) if (0.0..=100.0).contains(&p) => Ok(Self(p)),
+            _ => Err("is not a percentage between 0 and 100".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("tamperscope").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_alone_is_analysed() {
+        let cli = parse("a.pcap b.pcap --json -j 2 --max-memory 128M").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.analyze.inputs.len(), 2);
+        assert!(cli.analyze.json);
+        assert_eq!(cli.analyze.max_memory, Size(128 << 20));
+        let Some(Command::Analyze(a)) = parse("analyze -r a.pcap -c 10 -n --fail-on likely -").unwrap().command else { panic!() };
+        assert_eq!((a.read.len(), a.inputs.len(), a.count, a.fail_on), (1, 1, Some(10), Some(FailOn::Likely)));
+        assert!(parse("-D").unwrap().list_interfaces);
+        assert!(parse("-- -odd.pcap").unwrap().analyze.inputs[0].ends_with("-odd.pcap"));
+        assert!(parse("./verify").unwrap().command.is_none());
+        assert!(parse("").unwrap().analyze.inputs.is_empty());
+    }
+
+    #[test]
+    fn wrong_words_are_refused() {
+        for line in [
+            "a.pcap --fail-on maybe",
+            "verify",
+            "explain",
+            "a.pcap -j 0",
+            "--max-flows 0 a",
+            "-q -v a",
+            "completions tcsh1",
+            "--max-drop 101 a",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_percentages() {
+        for (text, bytes) in [("1", 1), ("64k", 64 << 10), ("128M", 128 << 20), ("2G", 2 << 30), ("2GiB", 2 << 30), ("1TB", 1 << 40)] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "G", "1.5G", "-1", "12X", "0", "99999999999T"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+        assert_eq!((Size(2 << 30).to_string(), Size(1500).to_string()), ("2G".into(), "1500".into()));
+        assert_eq!("0.5 %".parse(), Ok(Percent(0.5)));
+        assert!("NaN".parse::<Percent>().is_err());
+    }
+}
