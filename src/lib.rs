@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod classify;
+pub mod cli;
 pub mod collect;
 pub mod detect;
 pub mod engine;
@@ -9,5 +10,7 @@ pub mod flow;
 pub mod inspect;
 pub mod model;
 pub mod packet;
+pub mod plan;
 pub mod sink;
 pub mod stream;
+pub mod verify;

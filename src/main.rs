@@ -1,8 +1,205 @@
-//! temporary
-use std::sync::{Arc, atomic::AtomicBool};
-fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--") && a != "analyze").collect();
-    let plan = tamperscope::engine::Plan { inputs: args.iter().map(Into::into).collect(), workers: std::env::var("J").ok().and_then(|j| j.parse().ok()).unwrap_or(1), max_flows: 2_000_000, max_memory: 4 << 30, packet_limit: None, services: vec![], max_drop: 0.01, fail_on: None, stop: Arc::new(AtomicBool::new(false)), progress: false };
-    let mut sinks: Vec<Box<dyn tamperscope::sink::Sink>> = vec![Box::new(tamperscope::sink::jsonl::Jsonl::new(std::io::stdout()))];
-    match tamperscope::engine::run(&plan, &mut sinks) { Ok(e) => { for f in &e.failed_sources { eprintln!("{}: {}", f.0, f.1); } std::process::exit(e.exit) }, Err(e) => { eprintln!("{e}"); std::process::exit(2) } }
+//! Parse, run, exit code.
+
+use clap::{CommandFactory, Parser};
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tamperscope::cli::{AnalyzeArgs, Cli, Command, RulesCommand, VerifyArgs};
+use tamperscope::engine::{self, RunError};
+use tamperscope::model::story::End;
+use tamperscope::plan::{self, Surroundings};
+use tamperscope::sink::{cards, schema, text};
+use tamperscope::verify;
+
+mod doctor;
+
+/// Exit codes that the engine does not decide (contract §1).
+mod exit {
+    /// Usage or configuration.
+    pub const USAGE: u8 = 2;
+    /// Cannot capture.
+    pub const CAPTURE: u8 = 5;
+    /// Ended by SIGINT.
+    pub const SIGNAL: u8 = 130;
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version come this way too, on standard output with code 0.
+            let _ = e.print();
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let around = Surroundings::read();
+    match cli.command {
+        None if cli.list_interfaces => interfaces(),
+        None => analyze(&cli.analyze, &around),
+        Some(Command::Analyze(args)) => analyze(&args, &around),
+        Some(Command::Verify(args)) => verify_cases(&args),
+        Some(Command::Explain(args)) => explain(&args.rule, &around),
+        Some(Command::Rules(args)) => match args.command {
+            None => list_rules(&args.services, &around),
+            Some(RulesCommand::Check { files }) => check_services(&files),
+        },
+        Some(Command::Interfaces) => interfaces(),
+        Some(Command::Doctor) => say(&doctor::report(), 0),
+        Some(Command::Schema) => say(&format!("{:#}\n", schema::document()), 0),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tamperscope", &mut script);
+            say(&String::from_utf8_lossy(&script), 0)
+        }
+        Some(Command::Man) => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+                Ok(()) => say(&String::from_utf8_lossy(&page), 0),
+                Err(e) => complain(&e.to_string(), exit::USAGE),
+            }
+        }
+    }
+}
+
+/// Writes to standard output. A reader that has gone is no error.
+fn say(text: &str, code: u8) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::from(code),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => complain(&format!("cannot write to standard output: {e}"), exit::USAGE),
+    }
+}
+
+/// One sentence on standard error. It may quote names from files and captures.
+fn complain(sentence: &str, code: u8) -> ExitCode {
+    for line in sentence.lines() {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr(), "tamperscope: {}", text::shown(line, false));
+    }
+    ExitCode::from(code)
+}
+
+fn failed(e: &RunError) -> ExitCode {
+    if e.is_broken_pipe() { ExitCode::SUCCESS } else { complain(&e.to_string(), exit::USAGE) }
+}
+
+fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
+    let mut analysis = match plan::analysis(args, around) {
+        Ok(analysis) => analysis,
+        Err(wrong) => return complain(&wrong.to_string(), exit::USAGE),
+    };
+    stop_on_signal(&analysis.plan.stop);
+    match engine::run(&analysis.plan, &mut analysis.sinks) {
+        Ok(end) => finished(&end, args.quiet),
+        Err(e) => failed(&e),
+    }
+}
+
+/// The first signal asks the engine to finish with what it has; a second one does not wait.
+fn stop_on_signal(stop: &Arc<AtomicBool>) {
+    let stop = Arc::clone(stop);
+    let set = ctrlc::set_handler(move || {
+        if stop.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(exit::SIGNAL));
+        }
+    });
+    if let Err(e) = set {
+        complain(&format!("signals will end the run without a summary: {e}"), 0);
+    }
+}
+
+fn finished(end: &End, quiet: bool) -> ExitCode {
+    for (path, why) in &end.failed_sources {
+        complain(&format!("{path}: {why}"), 0);
+    }
+    if end.exit == 4 && !quiet {
+        complain("finished, but part of the input was damaged, lost or not analysable (exit 4)", 0);
+    }
+    if end.interrupted {
+        return ExitCode::from(exit::SIGNAL);
+    }
+    ExitCode::from(u8::try_from(end.exit).unwrap_or(exit::USAGE))
+}
+
+fn verify_cases(args: &VerifyArgs) -> ExitCode {
+    let options = verify::Options { update: args.update, workers: args.jobs.map(usize::from) };
+    let report = verify::run_cases(&args.dirs, &options);
+    if let Some(path) = &args.junit
+        && let Err(e) = std::fs::write(path, report.junit())
+    {
+        return complain(&format!("cannot write {}: {e}", path.display()), exit::USAGE);
+    }
+    let mut out = report.text(args.quiet);
+    if args.github {
+        out.push_str(&report.github(verify::ANNOTATIONS_MAX));
+        if let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|p| !p.is_empty()) {
+            let written =
+                std::fs::File::options().create(true).append(true).open(&path).and_then(|mut f| f.write_all(report.markdown().as_bytes()));
+            if let Err(e) = written {
+                complain(&format!("cannot write the step summary: {e}"), 0);
+            }
+        }
+    }
+    say(&out, report.exit())
+}
+
+fn explain(rule: &str, around: &Surroundings) -> ExitCode {
+    let all = engine::cards();
+    let found = cards::find(&all, rule);
+    if !found.is_empty() {
+        let pages: Vec<String> = found.iter().map(|c| cards::page(c, around.width(), around.ascii())).collect();
+        return say(&pages.join("\n"), 0);
+    }
+    let hint = cards::nearest(&all, rule).map_or_else(String::new, |n| format!("; did you mean {n}?"));
+    let mut known: Vec<&str> = all.iter().map(|c| c.rule).collect();
+    known.dedup();
+    complain(&format!("no rule is called {rule}{hint}\nrules: {}", known.join(", ")), exit::USAGE)
+}
+
+fn list_rules(files: &[std::path::PathBuf], around: &Surroundings) -> ExitCode {
+    let (services, warnings) = match engine::services(files) {
+        Ok(known) => known,
+        Err(e) => return failed(&e),
+    };
+    for warning in warnings {
+        complain(&warning, 0);
+    }
+    let mut out = String::from("Detectors (tamperscope explain RULE)\n\n");
+    out.push_str(&cards::list(&engine::cards(), around.width(), around.ascii()));
+    out.push_str("\nServices\n\n");
+    for s in &services {
+        let parent = s.parent.as_deref().map_or_else(String::new, |p| format!("  (shares {p})"));
+        let line = format!("{:<20} {:<10} {:>4} rules  {}  {}{parent}", s.id, s.category.name(), s.rules, s.updated, s.title);
+        out.push_str(&text::shown(&line, around.ascii()));
+        out.push('\n');
+    }
+    say(&out, 0)
+}
+
+fn check_services(files: &[std::path::PathBuf]) -> ExitCode {
+    match engine::services(files) {
+        Ok((services, warnings)) => {
+            for warning in &warnings {
+                complain(warning, 0);
+            }
+            say(
+                &format!(
+                    "{} checked; {} known\n",
+                    text::counted(files.len() as u64, "file"),
+                    text::counted(services.len() as u64, "service")
+                ),
+                0,
+            )
+        }
+        Err(e) => failed(&e),
+    }
+}
+
+fn interfaces() -> ExitCode {
+    match doctor::interfaces() {
+        Ok(list) => say(&list, 0),
+        Err(why) => complain(&format!("cannot list interfaces: {why}\ntry: tamperscope doctor"), exit::CAPTURE),
+    }
 }

@@ -58,8 +58,7 @@ fn fragmented() -> Vec<u8> {
         let pieces = if s.packet.len() > 400 { wire::fragments(&s.packet, 200) } else { vec![s.packet.clone()] };
         // The last piece of every second packet overtakes the others.
         let n = pieces.len();
-        let order: Vec<usize> =
-            if n > 1 && s.ts % 2 == 0 { [n - 1].into_iter().chain(0..n - 1).collect() } else { (0..n).collect() };
+        let order: Vec<usize> = if n > 1 && s.ts % 2 == 0 { [n - 1].into_iter().chain(0..n - 1).collect() } else { (0..n).collect() };
         for (i, k) in order.into_iter().enumerate() {
             frames.push(Rec::new(s.ts + i as i64 * 1000, Link::Ethernet.wrap(&pieces[k], s.out)));
         }
@@ -70,16 +69,8 @@ fn fragmented() -> Vec<u8> {
 /// Two sections, three interfaces: other byte orders, resolutions, offsets, link types; blocks to skip, a comment, statistics.
 fn sections() -> Vec<u8> {
     let a = v4();
-    let b = talk(
-        Conv::new("192.168.1.23:40200", "76.223.92.165:443").at_ms(700),
-        &Hello::to("chat.signal.org").record(),
-        &[],
-    );
-    let c = talk(
-        Conv::new("10.20.0.5:40300", "157.240.205.60:443").at_ms(1500),
-        &Hello::to("web.whatsapp.com").record(),
-        &[],
-    );
+    let b = talk(Conv::new("192.168.1.23:40200", "76.223.92.165:443").at_ms(700), &Hello::to("chat.signal.org").record(), &[]);
+    let c = talk(Conv::new("10.20.0.5:40300", "157.240.205.60:443").at_ms(1500), &Hello::to("web.whatsapp.com").record(), &[]);
     let mut ng = Pcapng::new();
     ng.interface(1, "eth0", Some(9), None).interface(101, "tun0", Some(0x80 | 20), Some(1_000_000));
     ng.name([149, 154, 167, 99], NAME);
@@ -120,13 +111,9 @@ fn gunzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A ClientHello too large for one datagram: a post-quantum key share, the name in the second half.
 fn quic_two_datagrams() -> Vec<u8> {
-    let (first, scid, server) = (
-        [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08],
-        [0xa1, 0xa2, 0xa3, 0xa4],
-        [0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58],
-    );
-    let hello =
-        Hello { alpn: vec!["h3"], quic: true, big_share: true, pad_to: 0, ..Hello::to("www.youtube.com") }.message();
+    let (first, scid, server) =
+        ([0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08], [0xa1, 0xa2, 0xa3, 0xa4], [0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58]);
+    let hello = Hello { alpn: vec!["h3"], quic: true, big_share: true, pad_to: 0, ..Hello::to("www.youtube.com") }.message();
     // The halves cross inside each datagram as well: the frames are out of order, as browsers send them.
     let cut = [0, 60, 700, 1130, hello.len()];
     let piece = |i: usize| quic::crypto(cut[i], &hello[cut[i]..cut[i + 1]]);
@@ -202,29 +189,17 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 
     let hello = Hello { pad_to: 1700, ech: Some(208), ..Hello::to(NAME) };
     let pieces = [1, 1, 3, 40, 20, 1, 200, 333, 64];
-    cases.push((
-        "hello-crumbs",
-        "in.pcap",
-        on(Link::Ethernet, &talk(Conv::new(CLIENT, SERVER), &hello.records(97), &pieces)),
-    ));
+    cases.push(("hello-crumbs", "in.pcap", on(Link::Ethernet, &talk(Conv::new(CLIENT, SERVER), &hello.records(97), &pieces))));
 
     cases.push(("empty", "in.pcap", Pcap::of(1).write(&[])));
-    cases.push((
-        "not-a-capture",
-        "in.pcap",
-        b"MZ\x90\x00This is a letter, not a capture. It was given the name of one.\r\n".repeat(8),
-    ));
+    cases.push(("not-a-capture", "in.pcap", b"MZ\x90\x00This is a letter, not a capture. It was given the name of one.\r\n".repeat(8)));
     cases.push(("damaged-truncated", "in.pcap", whole[..whole.len() - 37].to_vec()));
     let mut garbage = whole[..24].to_vec();
     let first: Vec<u8> = Pcap::of(1).write(&eth[..10]).split_off(24);
     garbage.extend(first);
     garbage.extend(Dice::new(99).bytes(333));
     garbage.extend(Pcap::of(1).write(&eth[10..]).split_off(24));
-    let again = talk(
-        Conv::new("192.168.1.23:40777", "76.223.92.165:443").at_ms(2000),
-        &Hello::to("chat.signal.org").record(),
-        &[],
-    );
+    let again = talk(Conv::new("192.168.1.23:40777", "76.223.92.165:443").at_ms(2000), &Hello::to("chat.signal.org").record(), &[]);
     garbage.extend(on(Link::Ethernet, &again).split_off(24));
     cases.push(("damaged-garbage-in-middle", "in.pcap", garbage));
     cases
@@ -251,11 +226,7 @@ fn committed_fixtures_are_what_this_code_builds() {
         let path = cases::root().join(case).join(file);
         let old = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let same = if file.ends_with(".gz") { gunzip(&old) == gunzip(&bytes) } else { old == bytes };
-        assert!(
-            same,
-            "{} is not what the code builds; run `cargo test --test make_fixtures -- --ignored`",
-            path.display()
-        );
+        assert!(same, "{} is not what the code builds; run `cargo test --test make_fixtures -- --ignored`", path.display());
     }
 }
 
@@ -273,8 +244,7 @@ fn a_ladder_reads_as_it_is_drawn() {
     conv.after_ms(48).ack_from_server();
     conv.rst_from_client(|p| p.flags(wire::RST));
     let sent = conv.done();
-    let rows: Vec<(i64, bool, u8, u8)> =
-        sent.iter().map(|s| ((s.ts - EPOCH) / 1_000_000, s.out, s.packet[33], s.packet[8])).collect();
+    let rows: Vec<(i64, bool, u8, u8)> = sent.iter().map(|s| ((s.ts - EPOCH) / 1_000_000, s.out, s.packet[33], s.packet[8])).collect();
     assert_eq!(
         rows,
         [

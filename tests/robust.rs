@@ -111,10 +111,7 @@ fn analyze(path: &Path) -> (i32, String, String) {
         .output()
         .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    let exit = out
-        .status
-        .code()
-        .unwrap_or_else(|| panic!("{}: ended by a signal or too slow ({})", path.display(), out.status));
+    let exit = out.status.code().unwrap_or_else(|| panic!("{}: ended by a signal or too slow ({})", path.display(), out.status));
     (exit, text(&out.stdout), text(&out.stderr))
 }
 
@@ -175,12 +172,7 @@ fn mistreat(part: usize, parts: usize) {
             let _ = std::fs::remove_dir_all(&dir);
         }
     }
-    assert!(
-        complaints.is_empty(),
-        "{} complaints (the mutants are kept):\n{}",
-        complaints.len(),
-        complaints.join("\n")
-    );
+    assert!(complaints.is_empty(), "{} complaints (the mutants are kept):\n{}", complaints.len(), complaints.join("\n"));
 }
 
 /// Which mutant of a case is first to run alone, so that over all cases every kind has its turn.

@@ -117,12 +117,7 @@ fn bare(text: &str) -> String {
             let end = if rest.get(1) == Some(&b'\\') {
                 rest.iter().skip(3).position(|&c| c == b'\'').map(|n| n + 4)
             } else {
-                text[i + 1..]
-                    .chars()
-                    .next()
-                    .map(|c| 1 + c.len_utf8())
-                    .filter(|&n| rest.get(n) == Some(&b'\''))
-                    .map(|n| n + 1)
+                text[i + 1..].chars().next().map(|c| 1 + c.len_utf8()).filter(|&n| rest.get(n) == Some(&b'\'')).map(|n| n + 1)
             };
             if let Some(n) = end {
                 blank(&mut out, i, i + n);
@@ -316,24 +311,12 @@ fn the_reader_of_sources_sees_what_it_should() {
     let s = Source { path: "src/packet/tcp.rs".into(), name: "packet/tcp.rs".into(), code };
     assert_eq!(paths(&s).into_iter().map(|p| p.1).collect::<Vec<_>>(), [["model", "flow", "sink"]]);
     let s = Source {
-        code:
-            "use super::super::flow::x; mod tests { use super::super::ip; fn f() { super::super::super::sink::g() } }"
-                .into(),
+        code: "use super::super::flow::x; mod tests { use super::super::ip; fn f() { super::super::super::sink::g() } }".into(),
         ..s
     };
     let seen: Vec<_> = paths(&s).into_iter().flat_map(|p| p.1).collect();
     assert_eq!(seen, ["flow", "sink"]);
-    assert!(
-        may_import("engine", "detect")
-            && may_import("packet", "model")
-            && may_import("plan", "cli")
-            && may_import("main", "engine")
-    );
-    assert!(
-        !may_import("packet", "flow")
-            && !may_import("model", "flow")
-            && !may_import("sink", "engine")
-            && !may_import("cli", "detect")
-    );
+    assert!(may_import("engine", "detect") && may_import("packet", "model") && may_import("plan", "cli") && may_import("main", "engine"));
+    assert!(!may_import("packet", "flow") && !may_import("model", "flow") && !may_import("sink", "engine") && !may_import("cli", "detect"));
     assert!(!may_import("engine", "cli"));
 }

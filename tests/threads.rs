@@ -22,12 +22,7 @@ fn json(threads: usize, files: &[PathBuf]) -> (Option<i32>, Vec<u8>) {
 fn difference(a: &[u8], b: &[u8]) -> String {
     let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
     let n = a.lines().zip(b.lines()).take_while(|(x, y)| x == y).count();
-    format!(
-        "line {}:\n  {:.600}\n  {:.600}",
-        n + 1,
-        a.lines().nth(n).unwrap_or("(nothing)"),
-        b.lines().nth(n).unwrap_or("(nothing)")
-    )
+    format!("line {}:\n  {:.600}\n  {:.600}", n + 1, a.lines().nth(n).unwrap_or("(nothing)"), b.lines().nth(n).unwrap_or("(nothing)"))
 }
 
 #[test]

@@ -141,9 +141,8 @@ impl Pcap {
 
     fn time(&self, head: &Head) -> Time {
         // At most 2³² seconds and 2³² units: fits 63 bits.
-        let ns = i64::from(head.sec)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(i64::from(head.frac).saturating_mul(i64::from(self.unit)));
+        let ns =
+            i64::from(head.sec).saturating_mul(1_000_000_000).saturating_add(i64::from(head.frac).saturating_mul(i64::from(self.unit)));
         Time::from_nanos(ns)
     }
 

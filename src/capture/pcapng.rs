@@ -290,8 +290,7 @@ impl Pcapng {
     /// Looks for the next sound block of a known type, at least one byte after the bad one.
     fn seek(&mut self, window: &Window<'_>, at: usize, lost: Lost, frames: u64, damage: &mut Damage) -> Step {
         let known = |kind| {
-            matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | NAMES | STATISTICS | ENHANCED | SECRETS)
-                || CUSTOM.contains(&kind)
+            matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | NAMES | STATISTICS | ENHANCED | SECRETS) || CUSTOM.contains(&kind)
         };
         let stands = |q: usize| {
             let rest = window.from(q);

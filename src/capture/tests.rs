@@ -426,10 +426,8 @@ fn directories_become_their_files_in_name_order() {
         std::fs::write(path, b"").unwrap();
     }
     let got = expand(&[PathBuf::from("-"), dir.join(".hidden"), dir.clone()]).unwrap();
-    let want: Vec<PathBuf> = ["-".into(), dir.join(".hidden")]
-        .into_iter()
-        .chain(["a/c.pcap", "a/z.pcap", "b.pcap", "c.pcap"].map(|n| dir.join(n)))
-        .collect();
+    let want: Vec<PathBuf> =
+        ["-".into(), dir.join(".hidden")].into_iter().chain(["a/c.pcap", "a/z.pcap", "b.pcap", "c.pcap"].map(|n| dir.join(n))).collect();
     assert_eq!(got, want);
     assert!(matches!(expand(&[dir.join("nothing")]), Err(CaptureError::Missing { .. })));
     std::fs::remove_dir_all(dir).unwrap();

@@ -315,9 +315,7 @@ fn role(f: &Fields<'_>) -> Result<Option<Role>, LoadError> {
 fn scope(f: &Fields<'_>) -> Result<Scope, LoadError> {
     let proto = match f.string("proto")? {
         None => None,
-        Some(text) => {
-            Some(*named(f, "proto", text, &[Proto::TCP, Proto::UDP], |p| if *p == Proto::TCP { "tcp" } else { "udp" })?)
-        }
+        Some(text) => Some(*named(f, "proto", text, &[Proto::TCP, Proto::UDP], |p| if *p == Proto::TCP { "tcp" } else { "udp" })?),
     };
     let number = |s: &str| s.trim().parse::<u16>().map_err(|_| format!("`{s}` is not a port"));
     Ok(Scope { proto, ports: f.list("port", |s| ranges(s, number))?.concat() })
@@ -364,9 +362,8 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 fn host_name(text: &str) -> Result<Box<str>, String> {
-    let label = |l: &str| {
-        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-    };
+    let label =
+        |l: &str| (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
     if text.len() <= 253 && text.split('.').all(label) {
         Ok(text.into())
     } else {

@@ -32,18 +32,8 @@ pub enum Category {
 
 impl Category {
     /// Every category.
-    pub const ALL: [Self; 10] = [
-        Self::Messenger,
-        Self::Call,
-        Self::Social,
-        Self::Video,
-        Self::Push,
-        Self::Mail,
-        Self::Vpn,
-        Self::Dns,
-        Self::Cloud,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 10] =
+        [Self::Messenger, Self::Call, Self::Social, Self::Video, Self::Push, Self::Mail, Self::Vpn, Self::Dns, Self::Cloud, Self::Other];
 
     /// Name in service files and outputs.
     pub const fn name(self) -> &'static str {
@@ -206,7 +196,9 @@ impl DomainRule {
         }
         if let Some(prefix) = &self.prefix_label {
             let label = name.split('.').next().unwrap_or(name);
-            let fits = label.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c == '-' || c.is_ascii_digit()));
+            let fits = label
+                .strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c == '-' || c.is_ascii_digit()));
             if whole || !fits {
                 return false;
             }

@@ -102,7 +102,10 @@ impl Book {
         let mut add = |kind: &'static str, name: &'a str, frame: FrameNo, weigh: fn(&DomainRule) -> i16| {
             self.names.find(&self.services, name, flow.proto, flow.server.port, |service, rule| {
                 let (db, narrow) = (weigh(rule), rule.precision());
-                keep(found, Match { service, class: EvidenceClass::Name, db, narrow, role: rule.role, frame, told: Told::Name(kind, name, rule) });
+                keep(
+                    found,
+                    Match { service, class: EvidenceClass::Name, db, narrow, role: rule.role, frame, told: Told::Name(kind, name, rule) },
+                );
             });
         };
         let (mut hello, mut host, mut certificate, mut gquic) = (false, false, false, false);
@@ -142,7 +145,10 @@ impl Book {
             self.names.find(&self.services, lead.name, flow.proto, flow.server.port, |service, rule| {
                 let db = if lead.unique { rule.dns_db } else { rule.dns_db * AMBIGUOUS_DNS.0 / AMBIGUOUS_DNS.1 };
                 let told = Told::Dns(lead.name, lead.unique, rule);
-                keep(found, Match { service, class: EvidenceClass::Dns, db, narrow: rule.precision(), role: rule.role, frame: lead.frame, told });
+                keep(
+                    found,
+                    Match { service, class: EvidenceClass::Dns, db, narrow: rule.precision(), role: rule.role, frame: lead.frame, told },
+                );
             });
         }
     }
@@ -153,7 +159,10 @@ impl Book {
                 if rule.covers(at, flow.proto) && (rule.owner == Ownership::Exclusive || !exclusive_only) {
                     let told = Told::Address(at.ip, rule);
                     let narrow = rule.scope.narrowness();
-                    keep(found, Match { service, class: EvidenceClass::Ip, db: rule.db, narrow, role: rule.role, frame: flow.first.frame, told });
+                    keep(
+                        found,
+                        Match { service, class: EvidenceClass::Ip, db: rule.db, narrow, role: rule.role, frame: flow.first.frame, told },
+                    );
                 }
             });
         };
@@ -210,7 +219,8 @@ impl Book {
                 let name = name.strip_prefix("*.").unwrap_or(name);
                 let fits = |cn: &str| {
                     let tail = name.len().checked_sub(cn.len()).and_then(|at| name.get(at..));
-                    tail.is_some_and(|t| t.eq_ignore_ascii_case(cn)) && (name.len() == cn.len() || name.get(..name.len() - cn.len()).is_some_and(|h| h.ends_with('.')))
+                    tail.is_some_and(|t| t.eq_ignore_ascii_case(cn))
+                        && (name.len() == cn.len() || name.get(..name.len() - cn.len()).is_some_and(|h| h.ends_with('.')))
                 };
                 if !rule.cert_cn.iter().any(|cn| fits(cn)) {
                     continue;
@@ -228,13 +238,22 @@ impl Book {
         }
         for (service, r) in &self.stun {
             let Some(rule) = self.services.get(*service).and_then(|s| s.stun.get(*r)) else { continue };
-            let port_fits = rule.scope.allows(flow.proto, flow.server.port) || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
+            let port_fits = rule.scope.allows(flow.proto, flow.server.port)
+                || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
             if !port_fits {
                 continue;
             }
             if let Some((note, message)) = flow.notes.stun().find(|(_, m)| stun_fits(rule, m)) {
                 let told = Told::Stun(rule, message);
-                found.push(Match { service: *service, class: EvidenceClass::Stun, db: rule.db, narrow: 0, role: rule.role, frame: note.frame, told });
+                found.push(Match {
+                    service: *service,
+                    class: EvidenceClass::Stun,
+                    db: rule.db,
+                    narrow: 0,
+                    role: rule.role,
+                    frame: note.frame,
+                    told,
+                });
             }
         }
     }
@@ -251,7 +270,15 @@ impl Book {
             self.nets.find(&self.services, flow.server.ip, |t, _| at_home |= t == s);
             if !at_home {
                 let told = Told::Mismatch(own, flow.server.ip);
-                against.push(Match { service: s, class: EvidenceClass::Contradiction, db: MISMATCH, narrow: 0, role: None, frame: flow.first.frame, told });
+                against.push(Match {
+                    service: s,
+                    class: EvidenceClass::Contradiction,
+                    db: MISMATCH,
+                    narrow: 0,
+                    role: None,
+                    frame: flow.first.frame,
+                    told,
+                });
             }
         });
         found.extend(against);
@@ -273,7 +300,15 @@ impl Book {
                 // The flow's own name speaks for the same service: the decoy changes nothing.
                 if !found.iter().any(|m| m.service == service && matches!(m.class, EvidenceClass::Name | EvidenceClass::Contradiction)) {
                     let told = Told::Decoy(name);
-                    found.push(Match { service, class: EvidenceClass::Contradiction, db: DECOY, narrow: 0, role: None, frame: note.frame, told });
+                    found.push(Match {
+                        service,
+                        class: EvidenceClass::Contradiction,
+                        db: DECOY,
+                        narrow: 0,
+                        role: None,
+                        frame: note.frame,
+                        told,
+                    });
                 }
             });
         }
@@ -286,13 +321,19 @@ impl Book {
         candidates.dedup();
         for service in candidates {
             for rule in self.services.get(service).map_or(&[][..], |s| &s.ports) {
-                let port = match (allows(&rule.scope, flow.proto, flow.server), sides_uncertain(flow) && allows(&rule.scope, flow.proto, flow.client)) {
+                let port = match (
+                    allows(&rule.scope, flow.proto, flow.server),
+                    sides_uncertain(flow) && allows(&rule.scope, flow.proto, flow.client),
+                ) {
                     (true, _) => flow.server.port,
                     (_, true) => flow.client.port,
                     _ => continue,
                 };
                 let told = Told::Port(flow.proto, port);
-                keep(found, Match { service, class: EvidenceClass::Port, db: rule.db, narrow: 0, role: rule.role, frame: flow.first.frame, told });
+                keep(
+                    found,
+                    Match { service, class: EvidenceClass::Port, db: rule.db, narrow: 0, role: rule.role, frame: flow.first.frame, told },
+                );
             }
         }
     }
@@ -431,7 +472,11 @@ impl Told<'_> {
                 let ja4 = (!rule.ja4.is_empty()).then(|| format!("JA4 {}", hello.ja4));
                 let sni = rule.no_sni.map(|no| if no { "no server name" } else { "a server name" }.to_owned());
                 let parts: Vec<String> = [alpn, ja4, sni].into_iter().flatten().collect();
-                if parts.is_empty() { "TLS handshake on its assigned port".to_owned() } else { format!("handshake with {}", parts.join(", ")) }
+                if parts.is_empty() {
+                    "TLS handshake on its assigned port".to_owned()
+                } else {
+                    format!("handshake with {}", parts.join(", "))
+                }
             }
             Self::Certificate(name) => format!("certificate {name}"),
             Self::Stun(rule, m) => stun_says(rule, m),
@@ -473,5 +518,9 @@ fn stun_says(rule: &StunRule, m: &Stun) -> String {
     if rule.len.is_some() {
         parts.push(format!("length {}", m.len));
     }
-    if parts.is_empty() { format!("STUN message type {:#06x}", m.kind) } else { format!("STUN type {:#06x} with {}", m.kind, parts.join(", ")) }
+    if parts.is_empty() {
+        format!("STUN message type {:#06x}", m.kind)
+    } else {
+        format!("STUN type {:#06x} with {}", m.kind, parts.join(", "))
+    }
 }

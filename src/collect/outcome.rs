@@ -73,14 +73,16 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     if ended_by_reset.is_some_and(|r| r.packet.side == Side::Server) {
         return (Outcome::Reset, stage);
     }
-    let u = &c.unanswered;
-    let quiet = u.first.is_some_and(|first| end.since(first.ts) > STALL);
-    if u.packets >= 3 && u.retransmissions >= 2 && quiet && c.resets == 0 {
-        return (Outcome::Stalled, Stage::Later);
-    }
-    // It may be dying, but the capture ends too early to say.
-    if u.packets >= 2 && u.retransmissions >= 1 && c.resets == 0 {
-        return (Outcome::Unknown, Stage::None);
+    // One side went on without an answer: from its own place as well as from the other's.
+    for t in [c, s] {
+        let u = &t.unanswered;
+        if u.retransmissions == 0 || u.packets < 2 || c.resets + s.resets > 0 {
+            continue;
+        }
+        let quiet = u.first.is_some_and(|first| end.since(first.ts) > STALL);
+        // It may be dying, but the capture may end too early to say.
+        let dead = u.packets >= 3 && u.retransmissions >= 2 && quiet;
+        return if dead { (Outcome::Stalled, Stage::Later) } else { (Outcome::Unknown, Stage::None) };
     }
     (Outcome::Ok, Stage::None)
 }

@@ -112,12 +112,12 @@ impl Sums {
         if flows == 0 {
             return (Vantage::Unknown, "no TCP flow tells".to_owned());
         }
-        let shown = split.map_or_else(|| "no handshake was timed".to_owned(), |s| format!("{:.0} % of the round trip lies on the client's side", s * 100.0));
-        let basis = format!(
-            "{shown}; {:.0} % of clients and {:.0} % of servers show a TTL no router has lowered",
-            client * 100.0,
-            server * 100.0
+        let shown = split.map_or_else(
+            || "no handshake was timed".to_owned(),
+            |s| format!("{:.0} % of the round trip lies on the client's side", s * 100.0),
         );
+        let basis =
+            format!("{shown}; {:.0} % of clients and {:.0} % of servers show a TTL no router has lowered", client * 100.0, server * 100.0);
         let vantage = match (client > 0.9, server > 0.9 && !q.ttl_normalised, by_rtt) {
             (true, false, Some(Vantage::Mid)) if split.is_some_and(|s| s < 0.25) => Vantage::Client,
             (_, _, Some(v)) => v,

@@ -70,7 +70,10 @@ fn known(r: &HttpResponse) -> Option<&'static str> {
     PAGES
         .iter()
         .filter(|p| p.status.is_empty() || p.status.contains(&r.status))
-        .find(|p| p.body.iter().any(|b| body.contains(b.as_str())) || (!location.is_empty() && p.location.iter().any(|l| location.contains(l.as_str()))))
+        .find(|p| {
+            p.body.iter().any(|b| body.contains(b.as_str()))
+                || (!location.is_empty() && p.location.iter().any(|l| location.contains(l.as_str())))
+        })
         .map(|p| p.name.as_str())
 }
 
@@ -113,7 +116,11 @@ impl Detector for BlockPage {
         w.innocent.push(Innocent {
             cause: "parental or company filter",
             stands: private,
-            why: if private { "a filter in the user's own network shows the same page".to_owned() } else { "the answer came from the path, not from the network's edge".to_owned() },
+            why: if private {
+                "a filter in the user's own network shows the same page".to_owned()
+            } else {
+                "the answer came from the path, not from the network's edge".to_owned()
+            },
         });
         let claim = Claim {
             rule: CARD.rule,
@@ -165,47 +172,106 @@ fn too_early(scene: &Scene<'_>, asked: &Note, page: &Brief, w: &mut Weigh) {
     let took = page.ts.since(request_at);
     let share = took.nanos() as f64 / rtt.nanos() as f64;
     if took > Span::ZERO && share < 0.6 && rtt.nanos() - took.nanos() > 2_000_000 {
-        w.proof(format!("the answer came {took} after the request"), format!("{:.0} % of a round trip", share * 100.0), format!("at least {rtt}"), &[asked.frame, page.frame]);
+        w.proof(
+            format!("the answer came {took} after the request"),
+            format!("{:.0} % of a round trip", share * 100.0),
+            format!("at least {rtt}"),
+            &[asked.frame, page.frame],
+        );
     } else if took > Span::ZERO && share < 0.9 && rtt.nanos() - took.nanos() > 4_000_000 {
-        w.fact(2.5, format!("the answer came {took} after the request"), format!("{:.0} % of a round trip", share * 100.0), format!("at least {rtt}"), &[asked.frame, page.frame]);
+        w.fact(
+            2.5,
+            format!("the answer came {took} after the request"),
+            format!("{:.0} % of a round trip", share * 100.0),
+            format!("at least {rtt}"),
+            &[asked.frame, page.frame],
+        );
     }
 }
 
 fn header(scene: &Scene<'_>, tcp: &TcpRecord, page: &Brief, w: &mut Weigh) {
-    let others: Vec<&Brief> = scene.flow.ladder.iter().filter(|p| p.side == Side::Server && p.frame != page.frame && !p.flags.rst() && !p.marked(mark::COPY)).collect();
+    let others: Vec<&Brief> = scene
+        .flow
+        .ladder
+        .iter()
+        .filter(|p| p.side == Side::Server && p.frame != page.frame && !p.flags.rst() && !p.marked(mark::COPY))
+        .collect();
     let Some(syn_ack) = tcp.side.server.syn else { return };
     let blind = scene.source.quality.ttl_normalised;
     if !blind && others.iter().all(|p| p.ttl.abs_diff(page.ttl) > 1 || same_sender(p, page)) && syn_ack.ttl.abs_diff(page.ttl) > 1 {
-        w.fact(1.5, "the answer's TTL differs from the server's", page.ttl.to_string(), syn_ack.ttl.to_string(), &[syn_ack.frame, page.frame]);
+        w.fact(
+            1.5,
+            "the answer's TTL differs from the server's",
+            page.ttl.to_string(),
+            syn_ack.ttl.to_string(),
+            &[syn_ack.frame, page.frame],
+        );
     }
     if page.df != syn_ack.df && page.ip_id.is_some() {
-        w.fact(1.0, "the answer's don't-fragment bit differs from the server's", page.df.to_string(), syn_ack.df.to_string(), &[syn_ack.frame, page.frame]);
+        w.fact(
+            1.0,
+            "the answer's don't-fragment bit differs from the server's",
+            page.df.to_string(),
+            syn_ack.df.to_string(),
+            &[syn_ack.frame, page.frame],
+        );
     }
     let ids: Vec<u16> = others.iter().filter_map(|p| p.ip_id).filter(|id| *id != 0).collect();
     if let (Some(id), true) = (page.ip_id, scene.flow.ladder.between == 0) {
         if let Some(twin) = others.iter().find(|p| p.ip_id == Some(id) && id != 0 && p.ts != page.ts) {
-            w.fact(2.0, "two packets of the server carry one IP identification", id.to_string(), "a new one each", &[page.frame, twin.frame]);
+            w.fact(
+                2.0,
+                "two packets of the server carry one IP identification",
+                id.to_string(),
+                "a new one each",
+                &[page.frame, twin.frame],
+            );
         }
         let counted = ids.iter().filter(|i| **i != id).all(|i| id.wrapping_sub(*i) > 512 && i.wrapping_sub(id) > 512);
         let counting = ids.windows(2).filter(|w| matches!(w, [a, b] if b.wrapping_sub(*a) <= 64)).count() > 0;
         if counted && counting {
-            w.fact(1.5, "the answer's IP identification is out of the server's count", id.to_string(), ids.iter().map(u16::to_string).collect::<Vec<_>>().join(", "), &[page.frame]);
+            w.fact(
+                1.5,
+                "the answer's IP identification is out of the server's count",
+                id.to_string(),
+                ids.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
+                &[page.frame],
+            );
         }
     }
     if page.tos & 0xfc != syn_ack.tos & 0xfc && page.tos & 0xfc != 0 {
-        w.fact(1.0, "the answer's traffic class differs from the server's", format!("{:#04x}", page.tos), format!("{:#04x}", syn_ack.tos), &[page.frame]);
+        w.fact(
+            1.0,
+            "the answer's traffic class differs from the server's",
+            format!("{:#04x}", page.tos),
+            format!("{:#04x}", syn_ack.tos),
+            &[page.frame],
+        );
     }
     let stamps = tcp.side.client.timestamps && tcp.side.server.timestamps;
     if stamps && !page.marked(mark::TIMESTAMP) {
-        w.fact(2.5, "the answer lacks the timestamp option of this connection (RFC 7323 §3.2 requires it)", "absent", "present", &[page.frame]);
+        w.fact(
+            2.5,
+            "the answer lacks the timestamp option of this connection (RFC 7323 §3.2 requires it)",
+            "absent",
+            "present",
+            &[page.frame],
+        );
     }
     if page.flags.fin() && page.seq == Pos::FIRST && page.len < 1_400 {
         w.fact(0.5, "the answer closes the connection in the same packet", "FIN", "-", &[page.frame]);
     }
     // The server went on as if it had sent nothing: its own packets carry lower sequence numbers than its answer's end.
-    let ignorant = others.iter().find(|p| p.ts > page.ts && p.len == 0 && p.flags.ack() && !p.flags.fin() && p.seq < page.end() && p.ttl.abs_diff(page.ttl) > 1);
+    let ignorant = others
+        .iter()
+        .find(|p| p.ts > page.ts && p.len == 0 && p.flags.ack() && !p.flags.fin() && p.seq < page.end() && p.ttl.abs_diff(page.ttl) > 1);
     if let Some(p) = ignorant {
-        w.proof("the server goes on as if it had not answered", format!("sequence {} after an answer that ends at {}", p.seq.0, page.end().0), "the position after its answer", &[page.frame, p.frame]);
+        w.proof(
+            "the server goes on as if it had not answered",
+            format!("sequence {} after an answer that ends at {}", p.seq.0, page.end().0),
+            "the position after its answer",
+            &[page.frame, p.frame],
+        );
     }
 }
 

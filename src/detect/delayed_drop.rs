@@ -49,15 +49,14 @@ impl Detector for DelayedDrop {
         let flow = scene.flow;
         let tcp = flow.tcp.as_deref()?;
         flow.asked_name()?;
-        if silence::blind(scene) || tcp.side.server.unique == 0 || tcp.side.server.unique + tcp.side.client.unique > BYTES {
+        if silence::blind(scene) || tcp.side.server.unique == 0 || silence::delivered(tcp) > BYTES {
             return None;
         }
         let silent = silence::dead_side(flow, tcp)?;
         let (side, u) = silent;
         let (first, last) = (u.first?, u.last?);
         let heard = tcp.side[side.peer()].last_packet?;
-        // What passed, without the packets that no longer got through.
-        let passed = flow.totals.client.packets + flow.totals.server.packets - u64::from(u.packets);
+        let passed = silence::passed(flow, tcp, side);
         if passed > PACKETS {
             return None;
         }
@@ -98,7 +97,7 @@ impl Detector for DelayedDrop {
         }
         if scene.lossy() {
             // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
-        grade = grade.lowered().unwrap_or(Grade::Possible);
+            grade = grade.lowered().unwrap_or(Grade::Possible);
         }
         let claim = Claim {
             rule: CARD.rule,
@@ -109,7 +108,13 @@ impl Detector for DelayedDrop {
             started: heard.ts,
             ooni_failure: Some("generic_timeout_error"),
         };
-        Some(weigh::finding(scene, &claim, w, vec![other, same, around.alive], vec!["a connection to the same address with another name", "a capture at the other end"]))
+        Some(weigh::finding(
+            scene,
+            &claim,
+            w,
+            vec![other, same, around.alive],
+            vec!["a connection to the same address with another name", "a capture at the other end"],
+        ))
     }
 }
 
@@ -122,9 +127,8 @@ fn similar_cuts(scene: &Scene<'_>, passed: u64) -> usize {
         .filter(|f| f.id != scene.flow.id)
         .filter(|f| {
             let Some(tcp) = f.tcp.as_deref() else { return false };
-            let Some((_, u)) = silence::dead_side(f, tcp) else { return false };
-            let theirs = f.totals.client.packets + f.totals.server.packets - u64::from(u.packets);
-            theirs.abs_diff(passed) <= 3
+            let Some((dead, _)) = silence::dead_side(f, tcp) else { return false };
+            silence::passed(f, tcp, dead).abs_diff(passed) <= 3
         })
         .count()
 }

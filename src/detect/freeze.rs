@@ -36,7 +36,7 @@ client                        server
     sources: &["net4people/bbs 490 (freezes after 16-20 kB, Russia 2025)", "Cloudflare blog 2025-06-26"],
 };
 
-/// Bytes of the server at which such freezes were seen, with slack.
+/// Bytes at which such freezes were seen, with slack.
 const BAND: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 
 impl Detector for Freeze {
@@ -52,7 +52,7 @@ impl Detector for Freeze {
             return None;
         }
         // Smaller ones belong to the cut after a few packets.
-        let few = tcp.side.server.unique + tcp.side.client.unique <= super::delayed_drop::BYTES;
+        let few = silence::delivered(tcp) <= super::delayed_drop::BYTES;
         let (side, u) = silence::dead_side(flow, tcp)?;
         if few || tcp.side[side.peer()].zero_windows > 0 {
             return None;
@@ -62,7 +62,13 @@ impl Detector for Freeze {
         let around = Around::of(scene, heard.ts, last.ts);
         let alike = frozen_alike(scene, bytes);
         let mut w = Weigh::default();
-        w.fact(2.0, format!("the connection went silent after {bytes} bytes of the server"), format!("{} packets unanswered over {}", u.packets, last.ts.since(first.ts)), "answers, or FIN or RST", &[heard.frame, first.frame, last.frame]);
+        w.fact(
+            2.0,
+            format!("the connection went silent after {bytes} bytes"),
+            format!("{} packets unanswered over {}", u.packets, last.ts.since(first.ts)),
+            "answers, or FIN or RST",
+            &[heard.frame, first.frame, last.frame],
+        );
         if alike > 0 {
             w.fact(2.0, "other connections froze at about the same amount", format!("{alike} more"), "-", &[]);
         }
@@ -81,7 +87,7 @@ impl Detector for Freeze {
         };
         if scene.lossy() {
             // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
-        grade = grade.lowered().unwrap_or(Grade::Possible);
+            grade = grade.lowered().unwrap_or(Grade::Possible);
         }
         let claim = Claim {
             rule: CARD.rule,
@@ -92,15 +98,21 @@ impl Detector for Freeze {
             started: heard.ts,
             ooni_failure: Some("generic_timeout_error"),
         };
-        Some(weigh::finding(scene, &claim, w, vec![larger, around.alive], vec!["a large object from another host over the same line", "the same object over another network"]))
+        Some(weigh::finding(
+            scene,
+            &claim,
+            w,
+            vec![larger, around.alive],
+            vec!["a large object from another host over the same line", "the same object over another network"],
+        ))
     }
 }
 
-/// Bytes the server had delivered when the flow died, if it died.
+/// Bytes that had been delivered when the flow died, if it died.
 fn stopped_at(flow: &FlowRecord) -> Option<u64> {
     let tcp = flow.tcp.as_deref()?;
     silence::dead_side(flow, tcp)?;
-    Some(if tcp.side.server.acked.0 > 1 { tcp.side.server.unique.min(tcp.side.server.acked.0.unsigned_abs()) } else { tcp.side.server.unique })
+    Some(silence::delivered(tcp))
 }
 
 /// Other flows of this client that froze within an octave of the same amount.

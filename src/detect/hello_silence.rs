@@ -38,7 +38,11 @@ client                        server
     needs: &["both directions", "the handshake", "at least two retransmissions, so that one lost packet is excluded"],
     innocent: &["packet loss", "path-MTU black hole", "dead or overloaded server", "outage of the line", "capture that misses packets"],
     confirm: "Connect to the same address with another name; capture at the server to see whether the message arrives.",
-    sources: &["Xue et al.: TSPU, IMC 2022 (SNI-II, SNI-IV)", "UPB ECH censorship study, FOCI 2025 (swallowed tail segments)", "RFC 6298 (retransmission timer)"],
+    sources: &[
+        "Xue et al.: TSPU, IMC 2022 (SNI-II, SNI-IV)",
+        "UPB ECH censorship study, FOCI 2025 (swallowed tail segments)",
+        "RFC 6298 (retransmission timer)",
+    ],
 };
 
 /// At least this long without an answer, or ten round trips.
@@ -62,7 +66,13 @@ impl Detector for HelloSilence {
         let soon_reset = tcp.resets.iter().any(|r| r.packet.ts.since(hello.first.ts) < Span::from_secs(5));
         let mut w = Weigh::default();
         let (mechanism, direction, weight) = if let Some(frames) = unanswered_by_client {
-            w.fact(2.0, "the server's answer was sent again and again and never acknowledged, while the client repeated its message", format!("{} packets", frames.len()), "an acknowledgement within a round trip", &frames);
+            w.fact(
+                2.0,
+                "the server's answer was sent again and again and never acknowledged, while the client repeated its message",
+                format!("{} packets", frames.len()),
+                "an acknowledgement within a round trip",
+                &frames,
+            );
             ("hello_muted", Some(Direction::S2c), 4)
         } else if tcp.side.server.unique > 0 || soon_reset {
             return None;
@@ -74,20 +84,44 @@ impl Detector for HelloSilence {
                 return None;
             }
             let frames: Vec<FrameNo> = std::iter::once(hello.first.frame).chain(hello.repeats.iter().map(|p| p.frame)).collect();
-            w.fact(2.0, format!("the message naming {name} was sent {} times and never acknowledged", n + 1), format!("{} without an answer", hello.waited), "an acknowledgement within a round trip", &frames);
+            w.fact(
+                2.0,
+                format!("the message naming {name} was sent {} times and never acknowledged", n + 1),
+                format!("{} without an answer", hello.waited),
+                "an acknowledgement within a round trip",
+                &frames,
+            );
             ("hello_dropped", None, n)
         } else {
             let (n, frames, since) = unanswered_after_acknowledgement(scene)?;
-            w.fact(2.0, format!("the message naming {name} was acknowledged, then nothing came"), format!("{n} packets of the client unanswered over {since}"), "an answer", &frames);
+            w.fact(
+                2.0,
+                format!("the message naming {name} was acknowledged, then nothing came"),
+                format!("{n} packets of the client unanswered over {since}"),
+                "an answer",
+                &frames,
+            );
             ("hello_muted", Some(Direction::Both), n)
         };
         let back = if mechanism == "hello_dropped" { hello.way_back_open() } else { Vec::new() };
         let tail = mechanism == "hello_dropped" && hello.tail_swallowed();
         if tail {
-            w.fact(2.0, "its first segment arrived; the one that completes it never did", format!("{} of {} bytes acknowledged", hello.acked.0 - 1, hello.end.0 - 1), "all", &[]);
+            w.fact(
+                2.0,
+                "its first segment arrived; the one that completes it never did",
+                format!("{} of {} bytes acknowledged", hello.acked.0 - 1, hello.end.0 - 1),
+                "all",
+                &[],
+            );
         }
         if !back.is_empty() {
-            w.fact(2.0, "the server was heard later and had still not received it: only the way there is cut", format!("{} packets", back.len()), "-", &back);
+            w.fact(
+                2.0,
+                "the server was heard later and had still not received it: only the way there is cut",
+                format!("{} packets", back.len()),
+                "-",
+                &back,
+            );
         }
         let last = hello.first.ts.plus(hello.waited);
         let around = Around::of(scene, hello.first.ts, last);

@@ -65,7 +65,13 @@ pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
     }
     let resembles = super::resets::resembling(tcp, side, &resets);
     if !resembles.is_empty() && w.proofs == 0 {
-        w.fact(1.5, format!("the header vector resembles a known injector ({})", resembles.join(", ")), "match", "no match", &[first.packet.frame]);
+        w.fact(
+            1.5,
+            format!("the header vector resembles a known injector ({})", resembles.join(", ")),
+            "match",
+            "no match",
+            &[first.packet.frame],
+        );
     }
     context(scene, tcp, side, first, &mut w);
     // A client that resets before it said anything scans, or has lost its race with a sibling connection.
@@ -213,12 +219,19 @@ fn repeated(flow: &FlowRecord, side: Side, resets: &[&ResetSeen], base: &Baselin
     unprovoked.dedup();
     // Each packet of the peer may have provoked one reset, and a slow stack may have answered late.
     let last = resets.last().map_or(Time::default(), |r| r.packet.ts);
-    let provoking = flow.ladder.iter().filter(|p| p.side == side.peer() && !p.flags.syn() && !p.flags.rst() && p.ts <= last).count() + flow.ladder.between as usize;
+    let provoking = flow.ladder.iter().filter(|p| p.side == side.peer() && !p.flags.syn() && !p.flags.rst() && p.ts <= last).count()
+        + flow.ladder.between as usize;
     let excess = resets.len().saturating_sub(provoking);
     let same_vector = resets.iter().all(|r| base.ttl_fits(r.packet.ttl));
     match (unprovoked.len(), excess) {
         (0, _) | (_, 0) => unprovoked.clear(),
-        (2, _) | (_, 1) => w.fact(4.0, "the reset was repeated without any packet that could have provoked it", "2 resets, more than 100 ms apart", "one reset for each provoking packet", &unprovoked),
+        (2, _) | (_, 1) => w.fact(
+            4.0,
+            "the reset was repeated without any packet that could have provoked it",
+            "2 resets, more than 100 ms apart",
+            "one reset for each provoking packet",
+            &unprovoked,
+        ),
         (n, _) => w.proof(
             "resets were repeated without any packet that could have provoked them, as data is retransmitted",
             format!("{n} resets, each more than 100 ms after the last"),
@@ -244,7 +257,11 @@ fn repeated(flow: &FlowRecord, side: Side, resets: &[&ResetSeen], base: &Baselin
 fn provoked_burst(flow: &FlowRecord, side: Side, burst: &[&&ResetSeen]) -> bool {
     let Some(last) = burst.last() else { return false };
     let from = last.packet.ts.minus(Span::from_millis(1_500));
-    let provoking = flow.ladder.iter().filter(|p| p.side == side.peer() && (p.len > 0 || p.flags.fin()) && p.ts >= from && p.ts <= last.packet.ts).count();
+    let provoking = flow
+        .ladder
+        .iter()
+        .filter(|p| p.side == side.peer() && (p.len > 0 || p.flags.fin()) && p.ts >= from && p.ts <= last.packet.ts)
+        .count();
     flow.ladder.between > 0 || provoking >= burst.len()
 }
 
@@ -274,12 +291,19 @@ fn sequence_steps(tcp: &TcpRecord, side: Side, resets: &[&ResetSeen], w: &mut We
         );
     }
     let acks: Vec<Pos> = resets.iter().filter(within).filter(|r| r.packet.flags.ack()).map(|r| r.packet.ack).collect();
-    let phantom = resets.iter().find(|r| r.packet.flags.ack() && tcp.side[side.peer()].zero.is_some() && r.packet.ack > r.peer_sent.plus(1));
+    let phantom =
+        resets.iter().find(|r| r.packet.flags.ack() && tcp.side[side.peer()].zero.is_some() && r.packet.ack > r.peer_sent.plus(1));
     if let Some(r) = phantom
         && !acks.is_empty()
         && tcp.side[side.peer()].was_seen()
     {
-        w.fact(2.5, "the reset acknowledges bytes that were never sent", format!("{}", r.packet.ack.0), format!("at most {}", r.peer_sent.0), &[r.packet.frame]);
+        w.fact(
+            2.5,
+            "the reset acknowledges bytes that were never sent",
+            format!("{}", r.packet.ack.0),
+            format!("at most {}", r.peer_sent.0),
+            &[r.packet.frame],
+        );
     }
 }
 
@@ -291,7 +315,13 @@ fn both_sides(tcp: &TcpRecord, side: Side, first: &ResetSeen, w: &mut Weigh) {
     let too_soon = travel.is_some_and(|t| apart.nanos() * 2 < t.nanos());
     // The earlier of the two must not have provoked the other, and no FIN or abort explains both.
     if apart <= BURST && too_soon && !other.fin_before && other.packet.flags.ack() == first.packet.flags.ack() {
-        w.fact(4.0, "resets went to both ends at once", format!("{apart} apart"), "one end resets, the other falls silent", &[first.packet.frame, other.packet.frame]);
+        w.fact(
+            4.0,
+            "resets went to both ends at once",
+            format!("{apart} apart"),
+            "one end resets, the other falls silent",
+            &[first.packet.frame, other.packet.frame],
+        );
     }
 }
 
@@ -307,7 +337,8 @@ struct Baseline {
 
 impl Baseline {
     fn of(flow: &FlowRecord, tcp: &TcpRecord, side: Side) -> Self {
-        let own: Vec<&Brief> = flow.ladder.iter().filter(|p| p.side == side && !p.flags.rst() && p.marks & (mark::COPY | mark::ASIDE) == 0).collect();
+        let own: Vec<&Brief> =
+            flow.ladder.iter().filter(|p| p.side == side && !p.flags.rst() && p.marks & (mark::COPY | mark::ASIDE) == 0).collect();
         let df = own.first().map(|p| p.df).filter(|df| own.iter().all(|p| p.df == *df));
         let label = own.first().map(|p| p.flow_label).filter(|l| *l != 0 && own.iter().all(|p| p.flow_label == *l));
         Self {
@@ -364,7 +395,13 @@ fn headers(scene: &Scene<'_>, flow: &FlowRecord, tcp: &TcpRecord, side: Side, re
         let sent = u16::try_from(flow.totals[side].packets).unwrap_or(u16::MAX);
         let stray = id.wrapping_sub(low) > high.wrapping_sub(low).max(sent).saturating_add(200) && id != 0;
         if stray {
-            w.fact(if clientish { 3.0 } else { 1.5 }, "the reset's IP identification is out of the sender's count", id.to_string(), format!("near {high}"), &at);
+            w.fact(
+                if clientish { 3.0 } else { 1.5 },
+                "the reset's IP identification is out of the sender's count",
+                id.to_string(),
+                format!("near {high}"),
+                &at,
+            );
         }
     }
     let copied = flow.ladder.iter().filter(|p| p.side == side.peer() && p.len > 0 && p.ts <= r.ts).next_back();
@@ -372,7 +409,13 @@ fn headers(scene: &Scene<'_>, flow: &FlowRecord, tcp: &TcpRecord, side: Side, re
         && id > 255
         && t.ip_id == Some(id)
     {
-        w.fact(4.0, "the reset carries the IP identification of the packet that triggered it", id.to_string(), "the sender's own count", &[t.frame, r.frame]);
+        w.fact(
+            4.0,
+            "the reset carries the IP identification of the packet that triggered it",
+            id.to_string(),
+            "the sender's own count",
+            &[t.frame, r.frame],
+        );
     }
     if base.df.is_some_and(|df| df != r.df) && r.ip_id.is_some() {
         w.fact(1.0, "the reset's don't-fragment bit differs", r.df.to_string(), (!r.df).to_string(), &at);
@@ -420,13 +463,21 @@ fn context(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen, w:
         && r.ts.since(asked.ts) <= rtt.times(3).max(Span::from_millis(300))
         && tcp.side.server.unique <= 6
     {
-        w.fact(1.0, "the reset follows the client's first message", format!("{}", r.ts.since(asked.ts)), "an answer", &[asked.frame, r.frame]);
+        w.fact(
+            1.0,
+            "the reset follows the client's first message",
+            format!("{}", r.ts.since(asked.ts)),
+            "an answer",
+            &[asked.frame, r.frame],
+        );
     }
     let dying = scene
         .kin
         .with_client(scene.flow.client.ip)
         .filter(|f| f.server.ip != scene.flow.server.ip && f.id != scene.flow.id)
-        .filter(|f| f.tcp.as_ref().is_some_and(|t| t.resets.first().is_some_and(|x| x.packet.ts.since(r.ts).abs() <= Span::from_millis(200))))
+        .filter(|f| {
+            f.tcp.as_ref().is_some_and(|t| t.resets.first().is_some_and(|x| x.packet.ts.since(r.ts).abs() <= Span::from_millis(200)))
+        })
         .take(3)
         .count();
     if dying >= 3 {

@@ -62,7 +62,13 @@ impl Detector for Residual {
         let later = healthy.iter().filter(|f| f.first.ts > flow.last.ts).min_by_key(|f| f.first.ts);
         let failed = kin.iter().filter(|f| f.outcome == Outcome::SilentSyn && f.first.ts > trigger.first.ts).count() + 1;
         let mut w = Weigh::default();
-        w.fact(1.0, format!("{} SYNs to this server went unanswered", tcp.side.client.syns), format!("{} after the triggering connection", flow.first.ts.since(trigger.first.ts)), "a SYN+ACK, as the trigger itself had received", &[trigger.first.frame, flow.first.frame]);
+        w.fact(
+            1.0,
+            format!("{} SYNs to this server went unanswered", tcp.side.client.syns),
+            format!("{} after the triggering connection", flow.first.ts.since(trigger.first.ts)),
+            "a SYN+ACK, as the trigger itself had received",
+            &[trigger.first.frame, flow.first.frame],
+        );
         let alive = silence::Around::of(scene, flow.first.ts, flow.last.ts).alive;
         if alive.ok > 0 {
             w.excluded("outage of the line", "other servers answered this client meanwhile");
@@ -92,6 +98,12 @@ impl Detector for Residual {
             ooni_failure: Some("generic_timeout_error"),
         };
         let ok = Control { kind: "same_server_before_or_later", n: (healthy.len() + failed) as u32, ok: healthy.len() as u32 };
-        Some(weigh::finding(scene, &claim, w, vec![ok, alive], vec!["attempts at known times after the trigger", "the same after a harmless first connection"]))
+        Some(weigh::finding(
+            scene,
+            &claim,
+            w,
+            vec![ok, alive],
+            vec!["attempts at known times after the trigger", "the same after a harmless first connection"],
+        ))
     }
 }

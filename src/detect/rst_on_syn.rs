@@ -33,7 +33,11 @@ client                        server
     needs: &["the SYN and its answers"],
     innocent: &["closed port", "host firewall that rejects", "SYN scan or port knocking"],
     confirm: "Try another port of the same address and the same port from another network: a closed port looks the same from everywhere.",
-    sources: &["RFC 9293 §3.10.7.1", "net4people/bbs 106 (reset in answer to SYN, Russia 2022)", "gfw.report 2025-08-20 (resets on every SYN to port 443)"],
+    sources: &[
+        "RFC 9293 §3.10.7.1",
+        "net4people/bbs 106 (reset in answer to SYN, Russia 2022)",
+        "gfw.report 2025-08-20 (resets on every SYN to port 443)",
+    ],
 };
 
 impl Detector for RstOnSyn {
@@ -76,7 +80,13 @@ impl Detector for RstOnSyn {
             started: first.packet.ts,
             ooni_failure: Some("connection_refused"),
         };
-        Some(weigh::finding(scene, &claim, w, Vec::new(), vec!["another port of the same address", "the same address from another network"]))
+        Some(weigh::finding(
+            scene,
+            &claim,
+            w,
+            Vec::new(),
+            vec!["another port of the same address", "the same address from another network"],
+        ))
     }
 }
 
@@ -135,7 +145,13 @@ fn header(resets: &[&ResetSeen], w: &mut Weigh) {
         w.fact(2.5, "one SYN was refused several times at once", format!("{burst} resets"), "1", &frames);
     }
     if r.ip_id.is_some_and(|id| id != 0) && !r.df {
-        w.fact(0.5, "the refusal counts its packets and allows fragmentation", "identification set, DF clear", "0 and DF with most kernels", &at);
+        w.fact(
+            0.5,
+            "the refusal counts its packets and allows fragmentation",
+            "identification set, DF clear",
+            "0 and DF with most kernels",
+            &at,
+        );
     }
 }
 

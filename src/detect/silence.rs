@@ -44,7 +44,8 @@ impl Hello {
             .filter(|p| p.side == Side::Client && p.len > 0 && p.seq < end && p.end() > c.acked && p.marked(mark::RETRANSMIT))
             .copied()
             .collect();
-        let answers = flow.ladder.iter().filter(real).filter(|p| p.side == Side::Server && p.ts > first.ts && !p.flags.rst()).copied().collect();
+        let answers =
+            flow.ladder.iter().filter(real).filter(|p| p.side == Side::Server && p.ts > first.ts && !p.flags.rst()).copied().collect();
         let last = c.last_asking.map_or(first.ts, |m| m.ts);
         Some(Self { first, end, acked: c.acked, repeats, answers, waited: last.since(first.ts) })
     }
@@ -110,7 +111,10 @@ impl Around {
             w.against(0.0, "outage of the line", "no other connection of this client received anything meanwhile");
         }
         if self.other_name.ok > 0 {
-            w.excluded("dead or overloaded server", format!("{} connections with other names to this address succeeded", self.other_name.ok));
+            w.excluded(
+                "dead or overloaded server",
+                format!("{} connections with other names to this address succeeded", self.other_name.ok),
+            );
         } else {
             w.against(0.0, "dead or overloaded server", "nothing else at this address was seen to work");
         }
@@ -159,4 +163,19 @@ pub(super) fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Una
         (u.retransmissions >= 3 && long).then_some((side, u))
     };
     silent(Side::Client).or_else(|| silent(Side::Server))
+}
+
+/// Payload bytes of both sides that arrived, by the acknowledgements of the other side where they tell.
+pub(super) fn delivered(tcp: &TcpRecord) -> u64 {
+    let of = |t: &crate::model::flow::TcpSide| if t.acked > Pos::FIRST { t.unique.min(t.acked.0.unsigned_abs()) } else { 0 };
+    // What the server sent may be seen to arrive without being acknowledged (the acknowledgement is dropped).
+    let server = if tcp.side.server.unanswered.packets == 0 { tcp.side.server.unique } else { of(&tcp.side.server) };
+    server.saturating_add(of(&tcp.side.client))
+}
+
+/// Packets that passed before a flow died: all of the peer's, and those of the dead side that were acknowledged.
+pub(super) fn passed(flow: &FlowRecord, tcp: &TcpRecord, dead: Side) -> u64 {
+    let arrived =
+        flow.ladder.iter().filter(|p| p.side == dead && !p.marked(mark::RETRANSMIT) && p.end() <= tcp.side[dead].acked).count() as u64;
+    arrived.saturating_add(flow.totals[dead.peer()].packets)
 }

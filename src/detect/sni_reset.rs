@@ -50,7 +50,10 @@ impl Detector for SniReset {
         if tcp.side.server.unique > 64 && !tcp.resets.iter().any(|r| r.sent.0 <= 1 && r.packet.side == Side::Server) {
             return None;
         }
-        let verdict = [Side::Server, Side::Client].into_iter().filter_map(|s| resets::judge(scene, s)).max_by(|a, b| a.weigh.llr.total_cmp(&b.weigh.llr));
+        let verdict = [Side::Server, Side::Client]
+            .into_iter()
+            .filter_map(|s| resets::judge(scene, s))
+            .max_by(|a, b| a.weigh.llr.total_cmp(&b.weigh.llr));
         let own = verdict.as_ref().and_then(|v| v.weigh.grade());
         let other = scene.same_server_other_name();
         let same = scene.same_server_same_name();
@@ -58,12 +61,30 @@ impl Detector for SniReset {
         let fails = same.n - same.ok + 1;
         let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
         let mut w = Weigh::default();
-        w.fact(1.0, format!("the connection was reset right after naming {name}"), "no answer", "a ServerHello or a response", &[hello, first]);
+        w.fact(
+            1.0,
+            format!("the connection was reset right after naming {name}"),
+            "no answer",
+            "a ServerHello or a response",
+            &[hello, first],
+        );
         if fails > 1 {
-            w.fact(0.0, "repetition: connections with this name to this address", format!("{fails} of {} failed", fails + same.ok), "-", &[]);
+            w.fact(
+                0.0,
+                "repetition: connections with this name to this address",
+                format!("{fails} of {} failed", fails + same.ok),
+                "-",
+                &[],
+            );
         }
         if other.n > 0 {
-            w.fact(0.0, "control: connections with other names to this address", format!("{} of {} succeeded (p = {p:.4})", other.ok, other.n), "-", &[]);
+            w.fact(
+                0.0,
+                "control: connections with other names to this address",
+                format!("{} of {} succeeded (p = {p:.4})", other.ok, other.n),
+                "-",
+                &[],
+            );
         }
         let grade = match own {
             // The reset itself is proven forged; that it answers the name needs the control.
@@ -91,7 +112,9 @@ impl Detector for SniReset {
             kind: CARD.kind,
             mechanism: "reset",
             grade,
-            direction: Some(Direction::Both).filter(|_| forged && tcp.resets.iter().any(|r| r.packet.side == Side::Client)).or(Some(Direction::S2c)),
+            direction: Some(Direction::Both)
+                .filter(|_| forged && tcp.resets.iter().any(|r| r.packet.side == Side::Client))
+                .or(Some(Direction::S2c)),
             started: flow.totals.client.first_payload.map_or(flow.first.ts, |m| m.ts),
             ooni_failure: Some("connection_reset"),
         };

@@ -26,7 +26,14 @@ pub(super) struct Weigh {
 
 impl Weigh {
     /// A fact with its weight.
-    pub fn fact(&mut self, weight: f64, says: impl Into<String>, value: impl Into<String>, expected: impl Into<String>, frames: &[FrameNo]) {
+    pub fn fact(
+        &mut self,
+        weight: f64,
+        says: impl Into<String>,
+        value: impl Into<String>,
+        expected: impl Into<String>,
+        frames: &[FrameNo],
+    ) {
         self.llr += weight;
         self.evidence.push(Evidence { says: says.into(), value: value.into(), expected: expected.into(), frames: frames.to_vec() });
     }
@@ -117,7 +124,11 @@ pub(super) fn fisher(a_fail: u32, a_ok: u32, b_fail: u32, b_ok: u32) -> f64 {
     let (a, b) = (u64::from(a_fail) + u64::from(a_ok), u64::from(b_fail) + u64::from(b_ok));
     let fails = u64::from(a_fail) + u64::from(b_fail);
     let upper = a.min(fails);
-    (u64::from(a_fail)..=upper).filter(|k| fails - k <= b).map(|k| (choose(a, k) + choose(b, fails - k) - choose(a + b, fails)).exp()).sum::<f64>().min(1.0)
+    (u64::from(a_fail)..=upper)
+        .filter(|k| fails - k <= b)
+        .map(|k| (choose(a, k) + choose(b, fails - k) - choose(a + b, fails)).exp())
+        .sum::<f64>()
+        .min(1.0)
 }
 
 /// Logarithm of the binomial coefficient.

@@ -116,7 +116,10 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
     tally.end.services += story.services.len() as u64;
     tally.worst = tally.worst.max(story.findings.iter().map(|f| f.grade).max());
     if story.source.evicted > 0 {
-        tally.end.bounds_hit.push(format!("{} flows were closed early in {}: the flow table was full", story.source.evicted, story.source.path));
+        tally
+            .end
+            .bounds_hit
+            .push(format!("{} flows were closed early in {}: the flow table was full", story.source.evicted, story.source.path));
     }
     tally.degraded |= degraded(plan, &story.source);
     for sink in sinks.iter_mut() {

@@ -224,12 +224,6 @@ impl<'a> Dealer<'a> {
         if incomplete > 0 {
             self.oddities.insert(Oddity::FragmentIncomplete, incomplete);
         }
-        SourceFacts {
-            first: self.first,
-            last: self.last,
-            oddities: self.oddities,
-            time_steps_back: self.steps_back,
-            ..input.facts()
-        }
+        SourceFacts { first: self.first, last: self.last, oddities: self.oddities, time_steps_back: self.steps_back, ..input.facts() }
     }
 }

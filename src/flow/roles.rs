@@ -5,9 +5,8 @@ use crate::model::key::Endpoint;
 use crate::model::packet::{Body, Packet};
 
 /// Ports ≥ 1024 on which servers listen often enough to guess the roles of a flow whose beginning was not captured (IANA registry).
-const SERVER_PORTS: [u16; 22] = [
-    1194, 1723, 3306, 3389, 3478, 4244, 4433, 4500, 5060, 5061, 5222, 5223, 5228, 5242, 5432, 6667, 6697, 8000, 8080, 8443, 8888, 51820,
-];
+const SERVER_PORTS: [u16; 22] =
+    [1194, 1723, 3306, 3389, 3478, 4244, 4433, 4500, 5060, 5061, 5222, 5223, 5228, 5242, 5432, 6667, 6697, 8000, 8080, 8443, 8888, 51820];
 
 /// Client, server, and how that is known.
 pub(super) fn assign(packet: &Packet<'_>) -> (Endpoint, Endpoint, RoleBasis) {

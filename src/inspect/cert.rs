@@ -97,9 +97,10 @@ fn attribute(name: &[u8], wanted: &[u8]) -> Option<Box<str>> {
         while let Some((_, pair)) = element(&mut pairs) {
             let mut pair = Cursor::new(pair);
             if element(&mut pair) == Some((OID, wanted))
-                && let Some((tag, value)) = element(&mut pair) {
-                    found = Some(text(tag, value));
-                }
+                && let Some((tag, value)) = element(&mut pair)
+            {
+                found = Some(text(tag, value));
+            }
         }
     }
     found

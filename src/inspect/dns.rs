@@ -44,7 +44,8 @@ pub(super) fn read(bytes: &[u8], tcp: bool) -> Option<Read> {
         if i == 0 {
             message.qname = name;
             message.qtype = kind;
-            strict &= plain && class == 1 && matches!(kind, 1 | 2 | 5 | 6 | 12 | 15 | 16 | 28 | 33 | 35 | 43 | 48 | 64 | 65 | 99 | 255 | 257);
+            strict &=
+                plain && class == 1 && matches!(kind, 1 | 2 | 5 | 6 | 12 | 15 | 16 | 28 | 33 | 35 | 43 | 48 | 64 | 65 | 99 | 255 | 257);
         }
     }
     if questions == 0 && !response {

@@ -14,7 +14,11 @@ pub(super) fn begins(bytes: &[u8]) -> bool {
     // Epoch and sequence number; real ones begin near zero.
     let Some([_, _, high, _, ..]) = c.take(8) else { return false };
     let Some(len) = c.u16() else { return false };
-    (20..=25).contains(&kind) && matches!(version, 0xfeff | 0xfefd | 0xfefc | 0x0100) && *high == 0 && len > 0 && usize::from(len) <= c.left()
+    (20..=25).contains(&kind)
+        && matches!(version, 0xfeff | 0xfefd | 0xfefc | 0x0100)
+        && *high == 0
+        && len > 0
+        && usize::from(len) <= c.left()
 }
 
 /// A ClientHello being put together from fragments.

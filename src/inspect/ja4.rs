@@ -110,9 +110,8 @@ fn push_hash(out: &mut String, text: &str) {
 mod tests {
     use super::*;
 
-    const CHROME: [u16; 15] = [
-        0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
-    ];
+    const CHROME: [u16; 15] =
+        [0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d, 0x002f, 0x0035];
 
     #[test]
     fn the_specifications_example() {
@@ -135,8 +134,15 @@ mod tests {
 
     #[test]
     fn nothing_offered_hashes_to_zeros() {
-        let parts =
-            Parts { carrier: Carrier::Quic, version: 0x7f1c, sni: false, ciphers: &[], extensions: &[], alpn: Some(b"\xab"), signatures: &[] };
+        let parts = Parts {
+            carrier: Carrier::Quic,
+            version: 0x7f1c,
+            sni: false,
+            ciphers: &[],
+            extensions: &[],
+            alpn: Some(b"\xab"),
+            signatures: &[],
+        };
         assert_eq!(&*ja4(&parts), "q00i0000ab_000000000000_000000000000");
     }
 }

@@ -18,7 +18,11 @@ const DECOYS_MAX: u8 = 12;
 /// How one direction is being read.
 enum Lane {
     /// Not recognised yet. `first`: nothing has been read in this direction before.
-    Probe { held: Vec<u8>, at: Pos, first: bool },
+    Probe {
+        held: Vec<u8>,
+        at: Pos,
+        first: bool,
+    },
     Tls(Box<tls::Direction>),
     Request(Box<http::Requests>),
     Response(Box<http::Responses>),

@@ -1,5 +1,12 @@
 //! The desk as a whole: any segmentation says the same, nothing hostile breaks it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic, clippy::string_slice)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    clippy::string_slice
+)]
 
 use super::quic_keys::{self, Keys};
 use super::*;
@@ -105,8 +112,8 @@ fn server_hello(random: [u8; 32]) -> Vec<u8> {
 }
 
 const RETRY: [u8; 32] = [
-    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c,
-    0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb,
+    0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -250,14 +257,17 @@ fn block_pages() {
     t.say(Side::Server, b"HTTP/1.1 200 OK\r\n\r\n");
     let message = hello("signal.org", &[]);
     t.say(Side::Client, &records(&message, &[50]));
-    let requests: Vec<_> = t.notes.list.iter().filter_map(|n| if let Fact::HttpRequest(r) = &n.fact { r.host.as_deref() } else { None }).collect();
+    let requests: Vec<_> =
+        t.notes.list.iter().filter_map(|n| if let Fact::HttpRequest(r) = &n.fact { r.host.as_deref() } else { None }).collect();
     assert_eq!(requests, ["example.org", "b", "signal.org"]);
     let answers: Vec<_> = t.notes.http_responses().map(|(_, r)| (r.status, &*r.body, r.location.as_deref())).collect();
     assert_eq!(answers, [(302, "", Some("http://blocked.mts.ru/")), (403, "hello world", None), (200, "", None)]);
     assert_eq!(t.notes.client_hello().unwrap().1.sni.as_deref(), Some("signal.org"));
 
     let mut bare = Talk::new(Desk::tcp(50_000, 80));
-    bare.say(Side::Client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").say(Side::Server, b"<HTML><body>denied").event(Side::Server, &StreamEvent::Fin { at: Pos(19) });
+    bare.say(Side::Client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .say(Side::Server, b"<HTML><body>denied")
+        .event(Side::Server, &StreamEvent::Fin { at: Pos(19) });
     let (_, page) = bare.notes.http_responses().next().unwrap();
     assert_eq!((page.status, &*page.body), (0, "<HTML><body>denied"));
 }
@@ -273,7 +283,10 @@ fn tls_behind_socks_and_after_starttls() {
     assert_eq!(t.notes.client_hello().unwrap().1.sni.as_deref(), Some("www.youtube.com"));
     assert_eq!(t.desk.app(), Some("socks"));
     let mut t = Talk::new(Desk::tcp(50_000, 587));
-    t.say(Side::Server, b"220 mx ESMTP\r\n").say(Side::Client, b"EHLO me\r\nSTARTTLS\r\n").say(Side::Server, b"220 go\r\n").say(Side::Client, &wire);
+    t.say(Side::Server, b"220 mx ESMTP\r\n")
+        .say(Side::Client, b"EHLO me\r\nSTARTTLS\r\n")
+        .say(Side::Server, b"220 go\r\n")
+        .say(Side::Client, &wire);
     assert!(t.notes.client_hello().is_some());
     assert_eq!(t.desk.app(), Some("smtp"));
 }
@@ -443,7 +456,8 @@ fn scripts() -> Vec<((u16, u16), Vec<u8>, Vec<u8>)> {
     let mut tls_client = records(&message, &[1, 0, 40, 3]);
     tls_client.extend([20, 3, 3, 0, 1, 1, 23, 3, 3, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     let tls_server = [records(&server_hello([3; 32]), &[13]), vec![21, 3, 3, 0, 2, 1, 0, 23, 3, 3, 0, 1, 0]].concat();
-    let http_client = b"POST /a HTTP/1.1\r\nHost: Example.org:8080\r\nContent-Length: 4\r\n\r\nbodyGET / HTTP/1.1\nHost: b.example\n\n".to_vec();
+    let http_client =
+        b"POST /a HTTP/1.1\r\nHost: Example.org:8080\r\nContent-Length: 4\r\n\r\nbodyGET / HTTP/1.1\nHost: b.example\n\n".to_vec();
     let http_server =
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\nHTTP/1.0 200 OK\r\n\r\n<html>page".to_vec();
     let framed = |m: &[u8]| [&(m.len() as u16).to_be_bytes()[..], m].concat();

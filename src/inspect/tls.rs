@@ -155,7 +155,10 @@ impl Direction {
         let [kind, ..] = self.header;
         let inside = self.header_len == 5 && missing <= i64::from(self.left);
         let unread = kind != HANDSHAKE || self.blind || (self.message.is_empty() && missing <= i64::from(self.skip));
-        if inside && unread && let Ok(n) = u16::try_from(missing) {
+        if inside
+            && unread
+            && let Ok(n) = u16::try_from(missing)
+        {
             self.left = self.left.saturating_sub(n);
             self.skip = self.skip.saturating_sub(u32::from(n));
             if self.left == 0 {
@@ -196,11 +199,10 @@ impl Direction {
             CHANGE_CIPHER_SPEC => self.ciphered = true,
             HANDSHAKE if len > 0 && !self.message.is_empty() => self.message_records = self.message_records.saturating_add(1),
             ALERT if len == 2 => self.alert = None,
-            ALERT
-                if self.alerts < ALERTS_MAX => {
-                    self.alerts = self.alerts.saturating_add(1);
-                    pen.write(self.record_at, self.record_end(), Fact::TlsEncryptedAlert);
-                }
+            ALERT if self.alerts < ALERTS_MAX => {
+                self.alerts = self.alerts.saturating_add(1);
+                pen.write(self.record_at, self.record_end(), Fact::TlsEncryptedAlert);
+            }
             APPLICATION_DATA => {
                 pen.write(self.record_at, self.record_end(), Fact::TlsApplicationData { record_len: len });
                 return Step::Done;

@@ -165,14 +165,9 @@ impl std::fmt::Display for TcpFlags {
     /// `SYN+ACK` style, `none` when empty.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut any = false;
-        for (bit, name) in [
-            (Self::SYN, "SYN"),
-            (Self::FIN, "FIN"),
-            (Self::RST, "RST"),
-            (Self::PSH, "PSH"),
-            (Self::ACK, "ACK"),
-            (Self::URG, "URG"),
-        ] {
+        for (bit, name) in
+            [(Self::SYN, "SYN"), (Self::FIN, "FIN"), (Self::RST, "RST"), (Self::PSH, "PSH"), (Self::ACK, "ACK"), (Self::URG, "URG")]
+        {
             if self.has(bit) {
                 write!(f, "{}{name}", if any { "+" } else { "" })?;
                 any = true;
@@ -194,8 +189,12 @@ pub enum Checksum {
 }
 
 impl Packet<'_> {
-    /// The direction-free key of the packet's flow.
+    /// The direction-free key of the packet's flow. An ICMP error goes by the endpoints of the packet it quotes, so that all errors
+    /// about one flow meet, wherever they come from.
     pub fn key(&self) -> FlowKey {
+        if let Body::Icmp(Icmp { quoted: Some(q), .. }) = &self.body {
+            return FlowKey::of(q.src, q.dst, Proto(self.ip.proto));
+        }
         FlowKey::of(self.src, self.dst, Proto(self.ip.proto))
     }
 

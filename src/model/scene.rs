@@ -73,8 +73,7 @@ impl<'a> Scene<'a> {
     /// Whether this capture lost packets inside the flow's life, or is known to lose packets: nothing may be confirmed by absence then.
     pub fn lossy(&self) -> bool {
         let here = self.flow.tcp.as_ref().is_some_and(|t| {
-            t.side.client.capture_lost + t.side.server.capture_lost > 0
-                || t.side.client.acks_unseen + t.side.server.acks_unseen > 0
+            t.side.client.capture_lost + t.side.server.capture_lost > 0 || t.side.client.acks_unseen + t.side.server.acks_unseen > 0
         });
         here || self.source.quality.capture_loss > 0.005 || self.source.drops.unwrap_or(0) > 0
     }

@@ -214,8 +214,7 @@ fn ppp(bytes: &[u8], at: usize) -> Result<Hop, Oddity> {
     };
     let first = u8(bytes, at).ok_or(Oddity::ShortLink)?;
     // The last byte of a protocol number is odd, every other one even.
-    let (protocol, at) =
-        if first & 1 == 1 { (u16::from(first), on(at, 1)) } else { (u16(bytes, at).ok_or(Oddity::ShortLink)?, on(at, 2)) };
+    let (protocol, at) = if first & 1 == 1 { (u16::from(first), on(at, 1)) } else { (u16(bytes, at).ok_or(Oddity::ShortLink)?, on(at, 2)) };
     match protocol {
         0x0021 | 0x0057 => hop(at, Kind::Ip),
         0x0281 | 0x0283 => hop(at, Kind::Mpls),

@@ -145,12 +145,8 @@ fn extensions(bytes: &[u8], net: &mut Net, mut named_at: usize) -> Result<(), Od
                 // Offset 0 and no more to come is an atomic fragment (RFC 6946): a whole packet.
                 if field & 0xfff9 != 0 {
                     net.head.proto = u8(bytes, at).ok_or(Oddity::BadIpHeader)?;
-                    net.fragment = Some(Fragment {
-                        id,
-                        offset: u32::from(field & 0xfff8),
-                        more: field & 1 != 0,
-                        header: Some((at, named_at)),
-                    });
+                    net.fragment =
+                        Some(Fragment { id, offset: u32::from(field & 0xfff8), more: field & 1 != 0, header: Some((at, named_at)) });
                     net.at = on(at, 8);
                     return if net.at <= net.wire_end { Ok(()) } else { Err(Oddity::BadIpHeader) };
                 }

@@ -49,9 +49,7 @@ fn gre(bytes: &[u8], at: usize) -> Option<Hop> {
             }
         }
         // Version 1 carries PPP if it has a sequence number; without one it is an acknowledgement only.
-        1 if protocol == 0x880b && sequence != 0 => {
-            Some(Hop { at: on(on(on(body, key), sequence), has(0x0080, 4)), kind: Kind::Ppp })
-        }
+        1 if protocol == 0x880b && sequence != 0 => Some(Hop { at: on(on(on(body, key), sequence), has(0x0080, 4)), kind: Kind::Ppp }),
         _ => None,
     }
 }

@@ -112,7 +112,14 @@ mod tests {
     #[test]
     fn a_page_has_every_part_of_the_card() {
         let page = page(&CARD, 60, true);
-        for part in ["tcp.rst.injected\n====", "rst_injection (on_path, late)", "    ? -> C  RST", "  - both directions", "How to confirm it", "  - RFC 5961\n"] {
+        for part in [
+            "tcp.rst.injected\n====",
+            "rst_injection (on_path, late)",
+            "    ? -> C  RST",
+            "  - both directions",
+            "How to confirm it",
+            "  - RFC 5961\n",
+        ] {
             assert!(page.contains(part), "{part} in\n{page}");
         }
         assert!(page.lines().all(|l| l.len() <= 60), "{page}");

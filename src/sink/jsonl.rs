@@ -487,25 +487,13 @@ fn rtt_ms(f: &FlowRecord) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Memory;
     use super::super::{sample, schema, text};
     use super::*;
     use serde_json::{Value, json};
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Shared {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(buf)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    impl Output for Shared {}
 
     fn lines() -> (String, Vec<Value>) {
-        let out = Shared::default();
+        let out = Memory::default();
         let mut sink = Jsonl::new(out.clone()).relative_to(Path::new("cases"));
         let run = RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], rules_sha256: None };
         sink.begin(&run).unwrap();
@@ -514,7 +502,7 @@ mod tests {
         let mut end = sample::end();
         end.failed_sources.push(("cases/gone.pcap".into(), "no such file".into()));
         sink.finish(&end).unwrap();
-        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(out.take()).unwrap();
         let values = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         (text, values)
     }

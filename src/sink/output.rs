@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Somewhere to write that has to be told when everything was written.
 pub trait Output: Write + Send {
@@ -16,7 +17,28 @@ pub trait Output: Write + Send {
 }
 
 impl Output for io::Stdout {}
-impl Output for Vec<u8> {}
+
+/// Memory that can be read after the sink has finished: clones share it.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Memory {
+    /// Takes what was written.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(buf)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for Memory {}
 
 /// A file written beside its final place and renamed when complete, so that no reader ever meets half of it.
 pub struct NewFile {

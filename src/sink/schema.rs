@@ -159,10 +159,7 @@ fn source() -> Fields {
 
 fn flow() -> Fields {
     let evidence = object(vec![
-        (
-            "class",
-            one_of(&["crypto", "name", "dns", "stun", "bytes", "ip", "port", "fp", "pattern", "context", "contradiction"]),
-        ),
+        ("class", one_of(&["crypto", "name", "dns", "stun", "bytes", "ip", "port", "fp", "pattern", "context", "contradiction"])),
         ("says", text()),
         ("db", json!({ "type": "integer" })),
         ("frame", count()),
@@ -212,10 +209,7 @@ fn flow() -> Fields {
         ("closed", one_of(&["finished", "idle", "port_reuse", "capture_end", "evicted", "internal"])),
         ("goodput", object(vec![("c2s_bps", count_or_null()), ("s2c_bps", count_or_null())])),
         ("rtt_ms", json!({ "type": ["number", "null"] })),
-        (
-            "retransmitted",
-            or_null(object(vec![("c2s", count()), ("s2c", count()), ("c2s_bytes", count()), ("s2c_bytes", count())])),
-        ),
+        ("retransmitted", or_null(object(vec![("c2s", count()), ("s2c", count()), ("c2s_bytes", count()), ("s2c_bytes", count())]))),
         ("owner", text_or_null()),
         ("service", or_null(service)),
     ]
@@ -276,10 +270,7 @@ fn service() -> Fields {
 
 fn end() -> Fields {
     vec![
-        (
-            "totals",
-            object(vec![("source", count()), ("flow", count()), ("finding", count()), ("service", count()), ("packets", count())]),
-        ),
+        ("totals", object(vec![("source", count()), ("flow", count()), ("finding", count()), ("service", count()), ("packets", count())])),
         ("failed_sources", list(object(vec![("path", text()), ("why", text())]))),
         ("exit", json!({ "type": "integer" })),
         ("interrupted", yes_no()),

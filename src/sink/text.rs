@@ -114,7 +114,12 @@ const fn plain(c: char) -> Option<&'static str> {
 /// Columns a character takes on a terminal: East Asian wide forms take two, combining marks none. Coarse on purpose; it only aligns a table.
 const fn columns_of(c: char) -> usize {
     match c {
-        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}' | '\u{64b}'..='\u{65f}' | '\u{20d0}'..='\u{20ff}' => 0,
+        '\u{300}'..='\u{36f}'
+        | '\u{483}'..='\u{489}'
+        | '\u{591}'..='\u{5bd}'
+        | '\u{610}'..='\u{61a}'
+        | '\u{64b}'..='\u{65f}'
+        | '\u{20d0}'..='\u{20ff}' => 0,
         '\u{1100}'..='\u{115f}'
         | '\u{2e80}'..='\u{303e}'
         | '\u{3041}'..='\u{a4cf}'

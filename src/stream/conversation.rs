@@ -4,9 +4,7 @@ use super::half::{Fit, Half, Piece, Print, Range};
 use super::history::History;
 use super::options::{self, Options};
 use crate::model::event::{GapCause, Seen, StreamEvent};
-use crate::model::flow::{
-    Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, mark,
-};
+use crate::model::flow::{Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, mark};
 use crate::model::packet::{Checksum, Packet, Segment};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
@@ -272,7 +270,14 @@ impl Conversation {
     }
 
     /// Desync tools send data that the server must not accept, to confuse boxes on the path.
-    fn made_not_to_be_accepted(&mut self, side: Side, packet: &Packet<'_>, seg: &Segment<'_>, options: &Options, brief: &mut Brief) -> bool {
+    fn made_not_to_be_accepted(
+        &mut self,
+        side: Side,
+        packet: &Packet<'_>,
+        seg: &Segment<'_>,
+        options: &Options,
+        brief: &mut Brief,
+    ) -> bool {
         if brief.seq >= ASIDE_REGION || seg.flags.syn() {
             return false;
         }
@@ -296,8 +301,8 @@ impl Conversation {
             (Some(last), Some(now)) => (now.wrapping_sub(last) as i32) < STALE_TICKS,
             _ => false,
         };
-        let low_ttl = side == Side::Client
-            && self.record.side.client.syn.is_some_and(|syn| packet.ip.ttl.saturating_add(TTL_DROP) <= syn.ttl);
+        let low_ttl =
+            side == Side::Client && self.record.side.client.syn.is_some_and(|syn| packet.ip.ttl.saturating_add(TTL_DROP) <= syn.ttl);
         let before_start = self.record.side[side].syn.is_some() && brief.seq.plus(i64::from(seg.len)) <= Pos::FIRST;
         bad || options.md5 || !seg.flags.ack() || stale || low_ttl || before_start
     }

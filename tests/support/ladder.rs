@@ -67,13 +67,7 @@ impl Conv {
             mss: 1400,
             timestamps: true,
             client: End { at: client, ttl: 64, next_id: mix as u16, seq: mix, fresh: true },
-            server: End {
-                at: server,
-                ttl: 52,
-                next_id: (mix >> 9) as u16,
-                seq: mix.rotate_left(16) ^ 0x1357_9bdf,
-                fresh: true,
-            },
+            server: End { at: server, ttl: 52, next_id: (mix >> 9) as u16, seq: mix.rotate_left(16) ^ 0x1357_9bdf, fresh: true },
             last_out: None,
             sent: Vec::new(),
         }

@@ -160,11 +160,7 @@ impl Pcapng {
     fn units(&self, face: usize, ts: i64) -> u64 {
         let (resol, offset) = self.faces[face];
         let ns = i128::from(ts) - i128::from(offset) * 1_000_000_000;
-        let units = if resol & 0x80 != 0 {
-            (ns << (resol & 0x7f)) / 1_000_000_000
-        } else {
-            ns * 10_i128.pow(resol.into()) / 1_000_000_000
-        };
+        let units = if resol & 0x80 != 0 { (ns << (resol & 0x7f)) / 1_000_000_000 } else { ns * 10_i128.pow(resol.into()) / 1_000_000_000 };
         units as u64
     }
 

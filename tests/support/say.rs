@@ -42,15 +42,7 @@ pub struct Hello {
 
 impl Hello {
     pub fn to(sni: &str) -> Self {
-        Self {
-            sni: Some(sni.into()),
-            alpn: vec!["h2", "http/1.1"],
-            ech: None,
-            pad_to: 512,
-            quic: false,
-            big_share: false,
-            seed: 7,
-        }
+        Self { sni: Some(sni.into()), alpn: vec!["h2", "http/1.1"], ech: None, pad_to: 512, quic: false, big_share: false, seed: 7 }
     }
 
     /// The handshake message, as a browser of the Chromium family would write it.
@@ -123,8 +115,8 @@ impl Hello {
         ciphers.extend([0x13, 1, 0x13, 2, 0x13, 3]);
         if !self.quic {
             ciphers.extend([
-                0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x2c, 0xc0, 0x30, 0xcc, 0xa9, 0xcc, 0xa8, 0xc0, 0x13, 0xc0, 0x14, 0,
-                0x9c, 0, 0x9d, 0, 0x2f, 0, 0x35,
+                0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x2c, 0xc0, 0x30, 0xcc, 0xa9, 0xcc, 0xa8, 0xc0, 0x13, 0xc0, 0x14, 0, 0x9c, 0, 0x9d, 0, 0x2f,
+                0, 0x35,
             ]);
         }
         body.extend(vec16(&ciphers));
@@ -211,11 +203,8 @@ pub fn http_get(host: &str, path: &str) -> Vec<u8> {
 
 /// An HTTP/1.1 response; `extra` is whole header lines.
 pub fn http_response(status: &str, extra: &str, body: &str) -> Vec<u8> {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{extra}\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
+    format!("HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n{extra}\r\n{body}", body.len())
+        .into_bytes()
 }
 
 fn dns_name(name: &str) -> Vec<u8> {
@@ -261,10 +250,8 @@ pub fn dns_answer(id: u16, name: &str, kind: u16, answers: &[IpAddr], rcode: u8,
 pub mod quic {
     use super::*;
 
-    const SALT: [u8; 20] = [
-        0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb,
-        0x7f, 0x0a,
-    ];
+    const SALT: [u8; 20] =
+        [0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a];
 
     fn expand(key: &Hkdf<Sha256>, label: &str, out: &mut [u8]) {
         let mut info = (out.len() as u16).to_be_bytes().to_vec();
@@ -296,15 +283,7 @@ pub mod quic {
     }
 
     /// An Initial. `secret_id` is the client's first destination connection id; `size` is what the packet is padded to.
-    pub fn initial(
-        from_client: bool,
-        secret_id: &[u8],
-        dcid: &[u8],
-        scid: &[u8],
-        number: u8,
-        frames: &[u8],
-        size: usize,
-    ) -> Vec<u8> {
+    pub fn initial(from_client: bool, secret_id: &[u8], dcid: &[u8], scid: &[u8], number: u8, frames: &[u8], size: usize) -> Vec<u8> {
         let (_, base) = Hkdf::<Sha256>::extract(Some(&SALT), secret_id);
         let mut secret = [0; 32];
         expand(&base, if from_client { "client in" } else { "server in" }, &mut secret);
@@ -334,8 +313,7 @@ pub mod quic {
         let mut packet = head;
         packet.extend(plain);
 
-        let mut mask: aes::Block =
-            <[u8; 16]>::try_from(&packet[number_at + 4..number_at + 20]).expect("16 bytes").into();
+        let mut mask: aes::Block = <[u8; 16]>::try_from(&packet[number_at + 4..number_at + 20]).expect("16 bytes").into();
         aes::Aes128::new_from_slice(&hp).expect("a 16-byte key").encrypt_block(&mut mask);
         packet[0] ^= mask[0] & 0x0f;
         packet[number_at] ^= mask[1];

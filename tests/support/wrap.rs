@@ -78,9 +78,7 @@ impl Link {
             Self::Nflog => {
                 f.extend([if v6 { 10 } else { 2 }, 0, 0, 5]);
                 // Packet header (type 1), prefix (type 10), payload (type 9): lengths in the writer's order, padded to 4.
-                for (kind, value) in
-                    [(1_u16, &[kind.to_be_bytes()[0], kind.to_be_bytes()[1], 3, 0][..]), (10, b"tap\0"), (9, packet)]
-                {
+                for (kind, value) in [(1_u16, &[kind.to_be_bytes()[0], kind.to_be_bytes()[1], 3, 0][..]), (10, b"tap\0"), (9, packet)] {
                     f.extend((4 + value.len() as u16).to_le_bytes());
                     f.extend(kind.to_le_bytes());
                     f.extend(value);

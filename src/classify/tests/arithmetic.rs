@@ -36,7 +36,9 @@ fn a_syn_to_an_exclusive_address_is_probable() {
 
 #[test]
 fn a_relay_attribute_alone_is_confident_and_two_are_capped() {
-    let call = |kind, attributes: &[u16]| udp("198.51.100.7:4000").stun(Stun { kind, attributes: attributes.to_vec(), len: 126, ..Stun::default() });
+    let call = |kind, attributes: &[u16]| {
+        udp("198.51.100.7:4000").stun(Stun { kind, attributes: attributes.to_vec(), len: 126, ..Stun::default() })
+    };
     assert!(near(&label(&call(3, &[0x4000])).unwrap(), 0.969));
     // 40 + 40 is capped at 45: 20 dB in all.
     assert!(near(&label(&call(0x0800, &[0x4003])).unwrap(), 0.990));

@@ -22,8 +22,13 @@ fn complaints_name_file_line_and_key() {
     assert_eq!(rule("suffix = [\"b.example\",\n\"*.c.example\"]").split(": ").nth(1), Some("domain[2].suffix[2]"));
     assert!(rule("suffix = [\"b.example\",\n\"*.c.example\"]").starts_with("services/max.toml:10: "));
     assert!(rule("role = \"chat\"").contains("needs `suffix` or `exact`"));
-    assert!(rule("suffix = \"b.example\"\nrole = \"talk\"").ends_with("domain[2].role: `talk` is none of chat, media, call, push, web, api"));
-    assert!(with("[[service.cidr]]\nnet = \"10.0.0.1/8\"").ends_with("cidr[1].net: `10.0.0.1/8` has bits beyond its prefix; did you mean 10.0.0.0/8?"));
+    assert!(
+        rule("suffix = \"b.example\"\nrole = \"talk\"").ends_with("domain[2].role: `talk` is none of chat, media, call, push, web, api")
+    );
+    assert!(
+        with("[[service.cidr]]\nnet = \"10.0.0.1/8\"")
+            .ends_with("cidr[1].net: `10.0.0.1/8` has bits beyond its prefix; did you mean 10.0.0.0/8?")
+    );
     assert!(with("[[service.cidr]]\nnet = \"2001:db8::/32\"\nlast_octet = [1, 2]").contains("IPv4 nets only"));
     assert!(with("[[service.port]]\nport = \"90-80\"").ends_with("port[1].port: 90 is above 80"));
     assert!(with("[[service.stun]]\nattr = \"0x10000\"\ndb = 3").contains("not a number from 0 to 0xffff"));
@@ -116,7 +121,15 @@ fn odd_input_never_panics() {
     for name in ["", ".", "..", "...whatsapp.net.", &long, "\u{202e}telegram.org", "é.t.me"] {
         let _ = book().label(&sni(name), &[lead(name, true)]);
     }
-    for text in ["[[service]]\nid = 3", "service = 1", "service = [1]", "[service]\nid = \"x\"", "[[service]]\nid = \"x\"\ndomain = 3", "\u{0}", "[[service]]\nport = [[1]]"] {
+    for text in [
+        "[[service]]\nid = 3",
+        "service = 1",
+        "service = [1]",
+        "[service]\nid = \"x\"",
+        "[[service]]\nid = \"x\"\ndomain = 3",
+        "\u{0}",
+        "[[service]]\nport = [[1]]",
+    ] {
         assert!(Book::default().with_file(Path::new("odd.toml"), text).is_err(), "{text}");
     }
 }

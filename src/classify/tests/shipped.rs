@@ -51,10 +51,33 @@ fn names_of_each_service() {
 #[test]
 fn names_that_only_look_alike() {
     for name in [
-        "evilwhatsapp.net", "whatsapp.net.example.com", "faq.whatsapp.com", "blog.whatsapp.com", "xwa.me", "nottelegram.org", "at.me.uk", "fax.com",
-        "telega.one", "www.signal.org", "uptime.signal.org", "emax.ru", "okcdn.ru", "i.okcdn.ru", "stats.icloud-content.com", "www.apple.com",
-        "www.google.com", "storage.googleapis.com", "ajax.aspnetcdn.com", "meta.com", "ggpht.com", "proton.me", "yandex.ru", "www.cloudflare.com",
-        "cloudflare-ech.com", "e17.whatsapp.net.ru", "",
+        "evilwhatsapp.net",
+        "whatsapp.net.example.com",
+        "faq.whatsapp.com",
+        "blog.whatsapp.com",
+        "xwa.me",
+        "nottelegram.org",
+        "at.me.uk",
+        "fax.com",
+        "telega.one",
+        "www.signal.org",
+        "uptime.signal.org",
+        "emax.ru",
+        "okcdn.ru",
+        "i.okcdn.ru",
+        "stats.icloud-content.com",
+        "www.apple.com",
+        "www.google.com",
+        "storage.googleapis.com",
+        "ajax.aspnetcdn.com",
+        "meta.com",
+        "ggpht.com",
+        "proton.me",
+        "yandex.ru",
+        "www.cloudflare.com",
+        "cloudflare-ech.com",
+        "e17.whatsapp.net.ru",
+        "",
     ] {
         assert_eq!(named(&sni(name)), "", "{name}");
     }
@@ -150,7 +173,11 @@ fn other_sources_of_names() {
     assert_eq!(named(&tcp("10.0.0.1:3128").host("web.whatsapp.com")), "whatsapp web");
     assert_eq!(named(&tcp("192.0.2.1:443").certificate(&["*.whatsapp.net", "whatsapp.net"])), "whatsapp chat");
     assert_eq!(named(&tcp("192.0.2.1:443").certificate(&["*.Kakao.com"])), "kakaotalk chat");
-    assert_eq!(named(&tcp("192.0.2.1:443").certificate(&["*.google.com", "*.youtube.com", "youtu.be"])), "", "alternative names are the owner's, not the flow's");
+    assert_eq!(
+        named(&tcp("192.0.2.1:443").certificate(&["*.google.com", "*.youtube.com", "youtu.be"])),
+        "",
+        "alternative names are the owner's, not the flow's"
+    );
     let gquic = QuicInitial { gquic_sni: Some("www.youtube.com".into()), ..QuicInitial::default() };
     assert_eq!(named(&udp("192.0.2.1:443").note(Fact::Quic(Box::new(gquic)))), "youtube web");
 }

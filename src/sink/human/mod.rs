@@ -246,6 +246,11 @@ impl Told {
         all
     }
 
+    /// No source, or none with packets.
+    fn nothing_seen(&self) -> bool {
+        self.sources.iter().all(|s| s.facts.packets == 0)
+    }
+
     fn count(&self, grade: Grade) -> usize {
         self.findings.iter().filter(|f| f.finding.grade == grade).count()
     }

@@ -16,6 +16,9 @@ const FINDINGS_MAX: usize = 5;
 const SERVICES_MAX: usize = 10;
 const SERVICES_MAX_BESIDE_FINDINGS: usize = 4;
 
+/// Most frames named in a finding's title.
+const FRAMES_MAX: usize = 2;
+
 /// The whole verdict.
 pub fn verdict(style: &Style, told: &Told, end: &End) -> Vec<String> {
     let mut head = quality(style, told);
@@ -74,7 +77,8 @@ fn one_source(style: &Style, s: &Source) -> Vec<String> {
 fn many_sources(style: &Style, sources: &[Source]) -> Vec<String> {
     let packets = sources.iter().map(|s| s.facts.packets).sum();
     let flows: usize = sources.iter().map(|s| s.flows).sum();
-    let title = format!("{}: {} in {}", counted(sources.len() as u64, "capture"), counted(packets, "packet"), counted(flows as u64, "flow"));
+    let title =
+        format!("{}: {} in {}", counted(sources.len() as u64, "capture"), counted(packets, "packet"), counted(flows as u64, "flow"));
     let mut lines = vec![style.paint(Paint::Bold, &title)];
     let max = if style.verbose { usize::MAX } else { SOURCES_MAX };
     for s in sources.iter().take(max) {
@@ -147,8 +151,11 @@ fn flaws(f: &SourceFacts) -> Vec<String> {
 fn services(style: &Style, told: &Told) -> Vec<String> {
     let rows = told.rows(style);
     let hidden = told.services.len() - rows.len();
+    if told.nothing_seen() {
+        return vec![];
+    }
     if rows.is_empty() && hidden == 0 {
-        return if told.sources.is_empty() { vec![] } else { vec![String::new(), "No known service was recognised.".into()] };
+        return vec![String::new(), "No known service was recognised.".into()];
     }
     let mut lines = vec![String::new()];
     let name_width = rows.iter().map(|r| text::columns(&style.shown(&row_name(r)))).max().unwrap_or(0).clamp(7, 26);
@@ -217,8 +224,8 @@ fn findings(style: &Style, told: &Told, room: usize) -> Vec<String> {
     let hidden = told.findings.len() - shown.len();
     let mut lines = vec![String::new()];
     if told.findings.is_empty() {
-        if told.sources.is_empty() {
-            return vec![];
+        if told.nothing_seen() {
+            return if told.sources.is_empty() { vec![] } else { vec!["  There are no packets in it.".into()] };
         }
         lines.push(style.paint(Paint::Bold, "No interference found that this capture could show."));
         return lines;
@@ -256,13 +263,16 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool) -> Vec<
     let rest = style.shown(&rest);
     let fixed = 3 + text::columns(grade) + 2;
     let room = style.width.saturating_sub(fixed);
-    let rest = cut(&rest, room / 2, style.ascii);
-    let title = cut(&style.shown(&title), room.saturating_sub(text::columns(&rest) + 2), style.ascii);
+    let title = style.shown(&title);
+    // What it is matters more than where, but a little of both stays.
+    let rest = cut(&rest, room.saturating_sub(text::columns(&title) + 2).max(room * 2 / 5), style.ascii);
+    let title = cut(&title, room.saturating_sub(text::columns(&rest) + 2), style.ascii);
     let mut lines = vec![format!("{number}. {}: {title}, {rest}", style.paint(paint, grade))];
     let rows = if style.verbose { 4 } else { 1 };
     if style.verbose {
         if let Some(between) = &found.between {
-            lines.extend(indented(style, 3, between, 1));
+            let all: Vec<String> = f.frames.iter().map(|n| n.0.to_string()).collect();
+            lines.extend(indented(style, 3, &format!("{between}, frames {}", all.join(" ")), 2));
         }
         for e in &f.evidence {
             lines.extend(indented(style, 3, &format!("because {}", evidence(e)), rows));
@@ -272,11 +282,11 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool) -> Vec<
             lines.extend(indented(style, 3, &format!("{word} {}: {}", i.cause, i.why), rows));
         }
     } else {
+        let standing: Vec<String> = f.innocent.iter().filter(|i| i.stands).map(|i| format!("{} ({})", i.cause, i.why)).collect();
         let because: Vec<String> = f.evidence.iter().take(2).map(evidence).collect();
         if !because.is_empty() {
-            lines.extend(indented(style, 3, &format!("because {}", because.join("; ")), rows));
+            lines.extend(indented(style, 3, &format!("because {}", because.join("; ")), if standing.is_empty() { 2 } else { 1 }));
         }
-        let standing: Vec<String> = f.innocent.iter().filter(|i| i.stands).map(|i| format!("{} ({})", i.cause, i.why)).collect();
         if !standing.is_empty() {
             lines.extend(indented(style, 3, &format!("unless {}", standing.join("; ")), rows));
         }
@@ -309,8 +319,8 @@ fn target(f: &Finding) -> String {
 }
 
 fn frames(f: &Finding) -> String {
-    let mut out: Vec<String> = f.frames.iter().take(4).map(|n| n.0.to_string()).collect();
-    if f.frames.len() > 4 {
+    let mut out: Vec<String> = f.frames.iter().take(FRAMES_MAX).map(|n| n.0.to_string()).collect();
+    if f.frames.len() > FRAMES_MAX {
         out.push("…".into());
     }
     out.join(", ")

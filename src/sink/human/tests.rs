@@ -1,23 +1,11 @@
 //! What people see, with names that attack them.
 
+use super::super::output::Memory;
 use super::super::sample;
 use super::*;
-use std::sync::{Arc, Mutex};
-
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Vec<u8>>>);
-impl io::Write for Shared {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(buf)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-impl Output for Shared {}
 
 fn written(style: Style, stories: &[Story], failed: &[&str]) -> String {
-    let out = Shared::default();
+    let out = Memory::default();
     let mut sink = Human::new(out.clone(), style);
     for story in stories {
         sink.story(story).unwrap();
@@ -26,7 +14,7 @@ fn written(style: Style, stories: &[Story], failed: &[&str]) -> String {
         sink.failed(path, "no such file").unwrap();
     }
     sink.finish(&sample::end()).unwrap();
-    let text = out.0.lock().unwrap().clone();
+    let text = out.take();
     String::from_utf8(text).unwrap()
 }
 
@@ -56,7 +44,7 @@ fn the_verdict_of_a_hostile_capture() {
   1 hidden (--show-circumvention)
 
 2 findings: 1 confirmed, 1 likely
-1. confirmed: rst_injection (on_path) on telegram web…, 1 flow, frames 9, 11, 14
+1. confirmed: rst_injection (on_path) on telegram web…, 1 flow, frames 9, 11, …
    because the reset's TTL differs from the server's: 57, expected 48 ± 2
    unless two load balancers (only one server address was seen)
   1 hidden (--show-circumvention)
@@ -92,7 +80,10 @@ fn a_crowded_verdict_stays_on_one_screen() {
     let many: Vec<Story> = (0..9).map(|_| crowd()).collect();
     let text = written(Style::default(), &many, &["gone.pcap"]);
     assert!(text.lines().count() <= 26, "{text}");
-    assert!(text.contains("9 captures") && text.contains("in 9 of 9 captures") && text.contains("1 source could not be analysed"), "{text}");
+    assert!(
+        text.contains("9 captures") && text.contains("in 9 of 9 captures") && text.contains("1 source could not be analysed"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -122,7 +113,10 @@ fn quiet_is_one_line_and_verbose_lists_flows() {
     let none = written(Style { quiet: true, ..Style::default() }, &[], &[]);
     assert_eq!(none, "0 findings\n");
     let verbose = written(Style { verbose: true, width: 120, ..Style::default() }, &[sample::story()], &[]);
-    assert!(verbose.contains("tcp  192.168.1.2:40001 → 149.154.167.99:443 tls reset/post_psh telegram (certain) web.telegram.org"), "{verbose}");
+    assert!(
+        verbose.contains("tcp  192.168.1.2:40001 → 149.154.167.99:443 tls reset/post_psh telegram (certain) web.telegram.org"),
+        "{verbose}"
+    );
     assert!(verbose.contains("not server abort: the server went on sending after the reset"), "{verbose}");
 }
 
@@ -132,6 +126,15 @@ fn a_clean_or_empty_run_says_so() {
     story.findings.clear();
     story.services.clear();
     let text = written(Style::default(), &[story], &[]);
-    assert!(text.contains("No known service was recognised.") && text.contains("No interference found that this capture could show."), "{text}");
+    assert!(
+        text.contains("No known service was recognised.") && text.contains("No interference found that this capture could show."),
+        "{text}"
+    );
+    let empty =
+        Story { source: SourceFacts { path: "a.pcap".into(), format: "pcap".into(), ..SourceFacts::default() }, ..Story::default() };
+    assert_eq!(
+        written(Style::default(), &[empty], &[]),
+        "a.pcap: pcap, 0 packets in 0 flows\n  vantage unknown\n  There are no packets in it.\n"
+    );
     assert_eq!(written(Style::default(), &[], &["gone.pcap"]), "Nothing could be analysed.\n");
 }
