@@ -16,8 +16,9 @@ pub fn index<'a>(flows: &'a [FlowRecord], labels: &'a [Option<Label>]) -> Kin<'a
         }
         let once = f.tcp.as_ref().is_some_and(|t| t.side.client.syns <= 1);
         if once && let Some(rtt) = f.rtt_to_server() {
-            let best = kin.rtt.entry(f.server.ip).or_insert(rtt);
-            *best = (*best).min(rtt);
+            let samples = f.tcp.as_ref().map_or(0, |t| t.side.client.rtt.n + u32::from(t.rtt_server.is_some()));
+            let best = kin.rtt.entry(f.server.ip).or_insert((rtt, 0));
+            *best = (best.0.min(rtt), best.1.saturating_add(samples));
         }
     }
     kin

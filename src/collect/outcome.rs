@@ -11,6 +11,9 @@ const SILENCE: Span = Span::from_secs(5);
 /// Silence after which data that flowed counts as stalled.
 const STALL: Span = Span::from_secs(10);
 
+/// A segment repeated as often as this and never acknowledged: its way is closed (backoff makes that more than a second).
+const VAIN: usize = 4;
+
 /// Settles outcome, stage and closing reason of every flow. `end` is the time of the last packet of the source.
 pub fn settle(flows: &mut [FlowRecord], end: Time) {
     for f in flows {
@@ -44,7 +47,11 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     if tcp.resets.iter().any(|r| r.packet.side == Side::Server && r.fit == ResetFit::OnSyn) && s.syns == 0 {
         return (Outcome::Refused, Stage::PostSyn);
     }
-    let ended_by_reset = tcp.resets.first().filter(|r| !r.fin_before && !r.peer_fin_before && !alert_before(f, r.packet.ts));
+    let ended_by_reset = tcp.resets.first().filter(|r| {
+        // A reset after which its sender went on with new data ended nothing.
+        let survived = tcp.after_reset[r.packet.side].new_data > 0 && tcp.after_reset[r.packet.side.peer()].packets == 0 && went_on(f, tcp, r.packet.ts);
+        !r.fin_before && !r.peer_fin_before && !alert_before(f, r.packet.ts) && !survived
+    });
     let hello_sent = c.unique > 0;
     if s.unique == 0 {
         if ended_by_reset.is_some() && hello_sent {
@@ -73,18 +80,30 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     if ended_by_reset.is_some_and(|r| r.packet.side == Side::Server) {
         return (Outcome::Reset, stage);
     }
+    if tcp.resets.is_empty() && Side::BOTH.iter().any(|side| f.vain_repeats(*side) >= VAIN) {
+        return (Outcome::Stalled, Stage::Later);
+    }
     // One side went on without an answer: from its own place as well as from the other's.
     for t in [c, s] {
         let u = &t.unanswered;
         if u.retransmissions == 0 || u.packets < 2 || c.resets + s.resets > 0 {
             continue;
         }
+        let over = u.first.zip(u.last).map_or(Span::ZERO, |(a, b)| b.ts.since(a.ts));
         let quiet = u.first.is_some_and(|first| end.since(first.ts) > STALL);
         // It may be dying, but the capture may end too early to say.
-        let dead = u.packets >= 3 && u.retransmissions >= 2 && quiet;
+        let dead = u.packets >= 3 && u.retransmissions >= 2 && quiet || u.retransmissions >= 4 && over > Span::from_secs(3);
         return if dead { (Outcome::Stalled, Stage::Later) } else { (Outcome::Unknown, Stage::None) };
     }
-    (Outcome::Ok, Stage::None)
+    // A goodbye nobody answered: whether the server was still there, nobody can tell.
+    let unheard = c.fin.is_some_and(|(at, _)| c.acked <= at) && s.fin.is_none() && tcp.resets.is_empty();
+    (if unheard { Outcome::Unknown } else { Outcome::Ok }, Stage::None)
+}
+
+/// Both sides exchanged payload or acknowledgements of it after `ts`.
+fn went_on(f: &FlowRecord, tcp: &TcpRecord, ts: Time) -> bool {
+    let heard = |side: Side| tcp.side[side].last_packet.is_some_and(|m| m.ts > ts);
+    heard(Side::Client) && heard(Side::Server) && f.totals.server.last_payload.is_some_and(|m| m.ts > ts) && tcp.side.server.acked.0 > 1
 }
 
 /// Cloudflare's stage of the first reset, counted in what the client had sent before it.

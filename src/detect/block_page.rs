@@ -8,6 +8,7 @@
 //! ```
 
 use super::Detector;
+use super::resets::physics_share;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Direction, Finding, Grade, Innocent, Kind};
 use crate::model::flow::{Brief, TcpRecord, mark};
@@ -167,11 +168,11 @@ fn race(tcp: &TcpRecord, page: &Brief, w: &mut Weigh) {
 
 /// The answer was there before the request can have reached the server.
 fn too_early(scene: &Scene<'_>, asked: &Note, page: &Brief, w: &mut Weigh) {
-    let Some(rtt) = scene.rtt_to_server().filter(|r| *r >= Span::from_millis(4)) else { return };
+    let Some((rtt, samples)) = scene.rtt_to(Side::Server).filter(|(r, _)| *r >= Span::from_millis(4)) else { return };
     let request_at = scene.flow.ladder.iter().find(|p| p.side == Side::Client && p.len > 0).map_or(asked.ts, |p| p.ts);
     let took = page.ts.since(request_at);
     let share = took.nanos() as f64 / rtt.nanos() as f64;
-    if took > Span::ZERO && share < 0.6 && rtt.nanos() - took.nanos() > 2_000_000 {
+    if took > Span::ZERO && share < physics_share(samples) && rtt.nanos() - took.nanos() > 2_000_000 {
         w.proof(
             format!("the answer came {took} after the request"),
             format!("{:.0} % of a round trip", share * 100.0),

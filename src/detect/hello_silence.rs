@@ -13,7 +13,7 @@ use super::Detector;
 use super::silence::{self, Around, Hello};
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
-use crate::model::flow::mark;
+use crate::model::flow::{Brief, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
@@ -63,6 +63,7 @@ impl Detector for HelloSilence {
         }
         let hello = Hello::of(flow)?;
         let unanswered_by_client = muted_as_seen_from_the_server(scene, &hello);
+        let seen_from_the_server = unanswered_by_client.is_some();
         let soon_reset = tcp.resets.iter().any(|r| r.packet.ts.since(hello.first.ts) < Span::from_secs(5));
         let mut w = Weigh::default();
         let (mechanism, direction, weight) = if let Some(frames) = unanswered_by_client {
@@ -126,7 +127,17 @@ impl Detector for HelloSilence {
         let last = hello.first.ts.plus(hello.waited);
         let around = Around::of(scene, hello.first.ts, last);
         around.weigh(&mut w);
-        let path_ok = silence::weigh_path_mtu(scene, hello.largest(), &mut w);
+        let path_ok = if seen_from_the_server {
+            let ok = small_answers_lost(scene);
+            if ok {
+                w.excluded("path-MTU black hole", "small segments of the answer were lost as well");
+            } else {
+                w.against(0.0, "path-MTU black hole", "only large segments of the answer were seen to be lost");
+            }
+            ok
+        } else {
+            silence::weigh_path_mtu(scene, hello.largest(), &mut w)
+        };
         w.excluded("packet loss", format!("{weight} retransmissions in a row would all have to be lost"));
         let grade = grade(scene, &around, weight, path_ok, tail && !back.is_empty())?;
         let mut needs = vec!["a capture at the server, or at another network, of the same name"];
@@ -169,22 +180,36 @@ fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, cut_
     Some(grade)
 }
 
-/// Seen on the server's side: the server answers, its answer is never acknowledged, and the client goes on repeating its message.
+/// Seen on the server's side: the server answers, its answer is never acknowledged, and the client, still there, shows that it got none of
+/// it: it repeats its message, or says goodbye without having received a byte.
 fn muted_as_seen_from_the_server(scene: &Scene<'_>, hello: &Hello) -> Option<Vec<FrameNo>> {
     let tcp = scene.flow.tcp.as_deref()?;
     let s = &tcp.side.server;
     if s.unique == 0 || s.acked > Pos::FIRST || s.retransmitted < 3 {
         return None;
     }
-    let again: Vec<FrameNo> = scene
+    let vain = |p: &&Brief| p.side == Side::Server && p.marked(mark::RETRANSMIT) && p.len > 0 && !p.marked(mark::COPY);
+    let again: Vec<&Brief> = scene.flow.ladder.iter().filter(vain).collect();
+    let second = again.get(1)?;
+    let ignorant: Vec<FrameNo> = scene
         .flow
         .ladder
         .iter()
-        .filter(|p| p.marked(mark::RETRANSMIT) && p.len > 0 && !p.marked(mark::COPY) && (p.side == Side::Server || p.seq < hello.end))
+        .filter(|p| p.side == Side::Client && p.ts > second.ts && !p.flags.rst() && p.ack <= Pos::FIRST && (p.len > 0 || p.flags.fin()))
         .map(|p| p.frame)
         .collect();
-    let client_repeats = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::RETRANSMIT) && p.seq < hello.end);
-    client_repeats.then_some(again)
+    let repeats = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::RETRANSMIT) && p.len > 0 && p.seq < hello.end);
+    if ignorant.is_empty() && !repeats {
+        return None;
+    }
+    Some(again.iter().map(|p| p.frame).chain(ignorant).collect())
+}
+
+/// Segments too small for any path's limit were lost too, and nothing behind a lost large one was reported as received.
+fn small_answers_lost(scene: &Scene<'_>) -> bool {
+    let small = scene.flow.ladder.iter().any(|p| p.side == Side::Server && p.len > 0 && p.len < 1_200);
+    let sacked = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::SACK));
+    small && !sacked
 }
 
 /// After the acknowledgement, what the client sent without an answer: count, frames, time.

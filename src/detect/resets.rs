@@ -48,7 +48,7 @@ pub(super) struct Verdict {
 pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
     let flow = scene.flow;
     let tcp = flow.tcp.as_deref()?;
-    let resets: Vec<&ResetSeen> = tcp.resets.iter().filter(|r| r.packet.side == side && r.fit != ResetFit::OnSyn).collect();
+    let resets: Vec<&ResetSeen> = tcp.resets.iter().filter(|r| r.packet.side == side && r.fit != ResetFit::OnSyn && counts(scene, r)).collect();
     let first = *resets.first()?;
     if explained(scene, tcp, side, first) {
         return None;
@@ -56,7 +56,7 @@ pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
     let mut w = Weigh::default();
     let base = Baseline::of(flow, tcp, side);
     after_the_reset(scene, tcp, side, first, &mut w);
-    too_early(scene, tcp, side, first, &mut w);
+    too_early(scene, side, first, &mut w);
     let rewritten = repeated(flow, side, &resets, &base, &mut w);
     sequence_steps(tcp, side, &resets, &mut w);
     both_sides(tcp, side, first, &mut w);
@@ -166,14 +166,27 @@ fn after_the_reset(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &Reset
     }
 }
 
+/// Share of the smallest round trip seen below which an answer is too early for physics. A single sample may be inflated several times
+/// (a radio waking up, a queue), many samples may not.
+pub(super) fn physics_share(samples: u32) -> f64 {
+    match samples {
+        0..=2 => 0.15,
+        3..=5 => 0.4,
+        _ => 0.6,
+    }
+}
+
+/// In a capture that saw every packet twice, an exact copy of a reset is no second reset.
+pub(super) fn counts(scene: &Scene<'_>, r: &ResetSeen) -> bool {
+    !r.packet.marked(mark::COPY) || scene.source.quality.duplicates < 0.2
+}
+
 /// A reset that answers a packet before that packet can have reached the server and come back.
-fn too_early(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen, w: &mut Weigh) {
-    let rtt = match (side, scene.vantage()) {
-        (Side::Server, _) => scene.rtt_to_server(),
-        (Side::Client, Vantage::Client) => None,
-        (Side::Client, _) => tcp.rtt_client,
-    };
-    let Some(rtt) = rtt.filter(|r| *r >= MIN_RTT) else { return };
+fn too_early(scene: &Scene<'_>, side: Side, first: &ResetSeen, w: &mut Weigh) {
+    if side == Side::Client && scene.vantage() == Vantage::Client {
+        return;
+    }
+    let Some((rtt, samples)) = scene.rtt_to(side).filter(|(r, _)| *r >= MIN_RTT) else { return };
     let reset = &first.packet;
     // Which packet of the peer does it answer? The one that brought the acknowledged bytes; without ACK, the last one with payload.
     let answered = scene.flow.ladder.iter().filter(|p| p.side == side.peer() && p.ts <= reset.ts && p.len > 0 && !p.marked(mark::ASIDE));
@@ -195,7 +208,7 @@ fn too_early(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen, 
     let frames = [trigger.frame, reset.frame];
     let says = format!("the reset came {took} after the packet it answers");
     let expected = format!("at least {rtt}, the shortest round trip seen");
-    if reset.flags.ack() && share < 0.6 && margin > REORDER.nanos() {
+    if reset.flags.ack() && share < physics_share(samples) && margin > REORDER.nanos() {
         w.proof(says, format!("{:.0} % of a round trip", share * 100.0), expected, &frames);
     } else if share < 0.6 && margin > REORDER.nanos() {
         w.fact(3.0, says, format!("{:.0} % of a round trip", share * 100.0), expected, &frames);
@@ -241,8 +254,9 @@ fn repeated(flow: &FlowRecord, side: Side, resets: &[&ResetSeen], base: &Baselin
     }
     let burst: Vec<&&ResetSeen> = resets.iter().filter(|r| r.packet.ts.since(resets[0].packet.ts).abs() <= BURST).collect();
     let frames: Vec<FrameNo> = burst.iter().map(|r| r.packet.frame).collect();
-    let identical = burst.windows(2).filter(|p| same_packet(&p[0].packet, &p[1].packet)).count() + 1;
-    let spread = burst.last().map_or(Span::ZERO, |r| r.packet.ts.since(burst[0].packet.ts));
+    let identical: Vec<&&&ResetSeen> = burst.iter().filter(|r| same_packet(&r.packet, &resets[0].packet)).collect();
+    let spread = identical.last().map_or(Span::ZERO, |r| r.packet.ts.since(resets[0].packet.ts));
+    let identical = identical.len();
     if identical >= 3 && resets[0].packet.flags.ack() && spread <= Span::from_millis(1) {
         w.fact(5.0, "three or more identical resets within a millisecond", format!("{identical} within {spread}"), "one", &frames);
     } else if burst.len() >= 2 && !unprovoked.is_empty() {

@@ -358,7 +358,7 @@ pub struct TcpSide {
     pub data_segments: u32,
     /// Segments that filled a hole.
     pub filled: u32,
-    /// Exact copies within a few milliseconds.
+    /// Exact copies within a few milliseconds, resets not counted.
     pub copies: u32,
     /// Payload bytes never seen although the peer acknowledged them (lost by the capture).
     pub capture_lost: u64,
@@ -566,6 +566,13 @@ impl FlowRecord {
             return Some(host);
         }
         self.notes.quic().find_map(|(_, q)| q.gquic_sni.as_deref())
+    }
+    /// How often `side` repeated the first of its bytes that was never acknowledged, as far as the ladder shows.
+    pub fn vain_repeats(&self, side: Side) -> usize {
+        let Some(tcp) = &self.tcp else { return 0 };
+        let acked = tcp.side[side].acked.max(Pos::FIRST);
+        let again = |p: &&Brief| p.side == side && p.marked(mark::RETRANSMIT) && !p.marked(mark::COPY) && p.len > 0;
+        self.ladder.iter().filter(again).filter(|p| p.seq <= acked && p.end() > acked).count()
     }
     /// Time from first to last packet.
     pub fn duration(&self) -> Span {

@@ -4,6 +4,7 @@ use super::finding::Control;
 use super::flow::{FlowRecord, Outcome};
 use super::key::Endpoint;
 use super::label::Label;
+use super::side::Side;
 use super::source::{SourceFacts, Vantage};
 use super::time::{Span, Time};
 use hashbrown::HashMap;
@@ -22,8 +23,8 @@ pub struct Kin<'a> {
     pub by_name: HashMap<&'a str, Vec<u32>>,
     /// Flow indices by client address.
     pub by_client: HashMap<IpAddr, Vec<u32>>,
-    /// Smallest round trip from the capture point to a server, over all flows whose SYN was sent once.
-    pub rtt: HashMap<IpAddr, Span>,
+    /// Smallest round trip from the capture point to a server and the number of samples, over all flows whose SYN was sent once.
+    pub rtt: HashMap<IpAddr, (Span, u32)>,
 }
 
 /// What a detector judges.
@@ -80,9 +81,24 @@ impl<'a> Scene<'a> {
 
     /// Smallest known round trip from the capture point to this flow's server.
     pub fn rtt_to_server(&self) -> Option<Span> {
-        let own = self.flow.tcp.as_ref().filter(|t| t.side.client.syns <= 1).and_then(|_| self.flow.rtt_to_server());
-        let kin = self.kin.rtt.get(&self.flow.server.ip).copied();
-        [own, kin].into_iter().flatten().min()
+        self.rtt_to(Side::Server).map(|(rtt, _)| rtt)
+    }
+
+    /// Smallest known round trip from the capture point to one side of this flow, and how many samples it is the smallest of.
+    pub fn rtt_to(&self, side: Side) -> Option<(Span, u32)> {
+        let tcp = self.flow.tcp.as_ref()?;
+        let data = &tcp.side[side.peer()].rtt;
+        let handshake = match side {
+            Side::Server => tcp.rtt_server.filter(|_| tcp.side.client.syns <= 1),
+            Side::Client => tcp.rtt_client,
+        };
+        let kin = if side == Side::Server { self.kin.rtt.get(&self.flow.server.ip).copied() } else { None };
+        let own = [handshake, (data.n > 0).then_some(data.min)].into_iter().flatten().min().map(|rtt| (rtt, data.n + u32::from(handshake.is_some())));
+        match (own, kin) {
+            // The kin's samples include this flow's own.
+            (Some((a, n)), Some((b, m))) => Some((a.min(b), n.max(m))),
+            (own, kin) => own.or(kin),
+        }
     }
 
     /// Flows of other names (or none) to the same server endpoint, and how many came out well.

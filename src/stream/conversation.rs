@@ -61,10 +61,12 @@ impl Conversation {
         let mut brief = self.brief(side, packet, seg, &options);
         if self.is_copy(side, packet, seg, &options) {
             brief.marks |= mark::COPY;
-            let s = &mut self.record.side[side];
-            s.copies = s.copies.saturating_add(1);
+            // Identical resets are how some injectors work: they say nothing about the capture.
             if seg.flags.rst() {
                 self.reset(side, &brief, seg);
+            } else {
+                let s = &mut self.record.side[side];
+                s.copies = s.copies.saturating_add(1);
             }
             return brief;
         }
