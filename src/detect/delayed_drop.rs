@@ -92,7 +92,7 @@ impl Detector for DelayedDrop {
             () => Grade::Possible,
         };
         // Alone, without anything that lived meanwhile, a dead line explains it as well.
-        if grade == Grade::Possible && around.alive.ok == 0 && alike == 0 {
+        if grade == Grade::Possible && around.alive.ok == 0 && other.ok == 0 && alike == 0 {
             return None;
         }
         if scene.lossy() {

@@ -2,7 +2,7 @@
 
 use super::weigh::Weigh;
 use crate::model::finding::Control;
-use crate::model::flow::{Brief, FlowRecord, TcpRecord, Unanswered, mark};
+use crate::model::flow::{Brief, FlowRecord, Moment, TcpRecord, Unanswered, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
@@ -162,14 +162,30 @@ pub(super) fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Una
         };
         (u.retransmissions >= 3 && long).then_some((side, u))
     };
-    silent(Side::Client).or_else(|| silent(Side::Server))
+    silent(Side::Client).or_else(|| silent(Side::Server)).or_else(|| Side::BOTH.into_iter().find_map(|side| in_vain(flow, side)))
+}
+
+/// A side that goes on hearing the other, but whose first unacknowledged segment is repeated and never gets through.
+fn in_vain(flow: &FlowRecord, side: Side) -> Option<(Side, Unanswered)> {
+    const ENOUGH: usize = 4;
+    if flow.vain_repeats(side) < ENOUGH {
+        return None;
+    }
+    let acked = flow.tcp.as_deref()?.side[side].acked.max(Pos::FIRST);
+    let again = |p: &&Brief| p.side == side && p.marked(mark::RETRANSMIT) && p.len > 0 && p.seq <= acked && p.end() > acked;
+    let moment = |p: &Brief| Moment { frame: p.frame, ts: p.ts };
+    let first = flow.ladder.iter().find(again).map(moment);
+    let last = flow.ladder.iter().rfind(again).map(moment);
+    let n = u32::try_from(flow.vain_repeats(side)).unwrap_or(u32::MAX);
+    Some((side, Unanswered { packets: n, retransmissions: n, first, last }))
 }
 
 /// Payload bytes of both sides that arrived, by the acknowledgements of the other side where they tell.
 pub(super) fn delivered(tcp: &TcpRecord) -> u64 {
     let of = |t: &crate::model::flow::TcpSide| if t.acked > Pos::FIRST { t.unique.min(t.acked.0.unsigned_abs()) } else { 0 };
     // What the server sent may be seen to arrive without being acknowledged (the acknowledgement is dropped).
-    let server = if tcp.side.server.unanswered.packets == 0 { tcp.side.server.unique } else { of(&tcp.side.server) };
+    let s = &tcp.side.server;
+    let server = if s.unanswered.packets == 0 && s.retransmitted < 3 { s.unique } else { of(s) };
     server.saturating_add(of(&tcp.side.client))
 }
 
