@@ -42,6 +42,11 @@ fn v6() -> Vec<Sent> {
     talk(Conv::new("[2001:db8:7::23]:40123", "[2001:67c:4e8:f004::9]:443"), &Hello::to(NAME).record(), &[])
 }
 
+/// The same with a client address as Teredo makes it (RFC 4380 §4): server 192.0.2.45, port and address of the client obscured.
+fn v6_teredo() -> Vec<Sent> {
+    talk(Conv::new("[2001:0:c000:22d:8000:11b2:3f57:fee8]:40123", "[2001:67c:4e8:f004::9]:443"), &Hello::to(NAME).record(), &[])
+}
+
 fn on(link: Link, packets: &[Sent]) -> Vec<u8> {
     Pcap::of(link.number()).write(&packets.iter().map(|s| s.on(link)).collect::<Vec<_>>())
 }
@@ -139,7 +144,7 @@ type Wrapper<'a> = &'a dyn Fn(&Sent, usize) -> Vec<u8>;
 
 /// Case, file name and content of every built case.
 fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
-    let (v4, v6) = (v4(), v6());
+    let (v4, v6, v6_teredo) = (v4(), v6(), v6_teredo());
     let eth = ethernet();
     let whole = Pcap::of(1).write(&eth);
     let mut cases = Vec::new();
@@ -171,7 +176,7 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             Link::Ethernet.wrap(&wrap::gtpu(&s.packet, if s.out { 0x1001 } else { 0x2002 }, i as u16, s.out), s.out)
         }),
         ("link-vxlan", 1, &v4, &|s, _| Link::Ethernet.wrap(&wrap::vxlan(&s.packet, 4242, s.out), s.out)),
-        ("link-teredo", 1, &v6, &|s, _| Link::Ethernet.wrap(&wrap::teredo(&s.packet, s.out), s.out)),
+        ("link-teredo", 1, &v6_teredo, &|s, _| Link::Ethernet.wrap(&wrap::teredo(&s.packet, s.out), s.out)),
         ("link-pcapdroid", 1, &v4, &|s, _| wrap::pcapdroid(&s.packet, 10_217, "Telegram")),
     ];
     for (name, link, packets, wrap) in layers {

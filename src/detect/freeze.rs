@@ -51,8 +51,8 @@ impl Detector for Freeze {
         if silence::blind(scene) || !BAND.contains(&bytes) {
             return None;
         }
-        // Smaller ones belong to the cut after a few packets.
-        let few = silence::delivered(tcp) <= super::delayed_drop::BYTES;
+        // Small ones belong to the cut after a few packets, unless the same name also went well: then it is the amount that matters.
+        let few = bytes <= super::delayed_drop::BYTES && scene.same_server_same_name().ok == 0;
         let (side, u) = silence::dead_side(flow, tcp)?;
         if few || tcp.side[side.peer()].zero_windows > 0 {
             return None;
