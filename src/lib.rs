@@ -96,6 +96,10 @@
 //! # Ok::<(), engine::RunError>(())
 //! ```
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod capture;
 pub mod classify;
 pub mod cli;
