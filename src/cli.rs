@@ -1,5 +1,6 @@
 //! What was typed. What it means is worked out in `plan`.
 
+use crate::engine::{DEFAULT_MAX_DROP, DEFAULT_MAX_FLOWS, DEFAULT_MAX_MEMORY};
 use crate::model::finding::Grade;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -98,7 +99,7 @@ pub struct AnalyzeArgs {
     #[arg(long, value_name = "GRADE")]
     pub fail_on: Option<FailOn>,
     /// Packets the capture may have lost before the run counts as degraded
-    #[arg(long, value_name = "PERCENT", default_value_t = Percent(1.0))]
+    #[arg(long, value_name = "PERCENT", default_value_t = Percent::default())]
     pub max_drop: Percent,
     /// Colours
     #[arg(long, value_name = "WHEN", default_value = "auto")]
@@ -203,11 +204,6 @@ impl From<FailOn> for Grade {
     }
 }
 
-/// Default of `--max-flows`.
-pub const DEFAULT_MAX_FLOWS: usize = 1_000_000;
-/// Default of `--max-memory`. Not taken from the machine, so that results do not depend on it.
-pub const DEFAULT_MAX_MEMORY: u64 = 4 << 30;
-
 /// A count above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub usize);
@@ -284,7 +280,7 @@ pub struct Percent(pub f64);
 
 impl Default for Percent {
     fn default() -> Self {
-        Self(1.0)
+        Self(DEFAULT_MAX_DROP * 100.0)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Parse, run, exit code.
 
 use clap::{CommandFactory, Parser};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tamperscope::cli::{AnalyzeArgs, Cli, Command, RulesCommand, VerifyArgs};
 use tamperscope::engine::{self, RunError};
 use tamperscope::model::story::End;
@@ -21,7 +22,9 @@ mod exit {
     /// Cannot capture.
     pub const CAPTURE: u8 = 5;
     /// Ended by SIGINT.
-    pub const SIGNAL: u8 = 130;
+    pub const INTERRUPTED: u8 = 130;
+    /// Ended by SIGTERM.
+    pub const TERMINATED: u8 = 143;
 }
 
 fn main() -> ExitCode {
@@ -90,7 +93,9 @@ fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
         Ok(analysis) => analysis,
         Err(wrong) => return complain(&wrong.to_string(), exit::USAGE),
     };
-    stop_on_signal(&analysis.plan.stop);
+    if let Err(e) = stop_on_signal(&analysis.plan) {
+        complain(&format!("signals will end the run without a summary: {e}"), 0);
+    }
     match engine::run(&analysis.plan, &mut analysis.sinks) {
         Ok(end) => finished(&end, args.quiet),
         Err(e) => failed(&e),
@@ -98,27 +103,23 @@ fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
 }
 
 /// The first signal asks the engine to finish with what it has; a second one does not wait.
-fn stop_on_signal(stop: &Arc<AtomicBool>) {
-    let stop = Arc::clone(stop);
-    let set = ctrlc::set_handler(move || {
-        if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(exit::SIGNAL));
-        }
-    });
-    if let Err(e) = set {
-        complain(&format!("signals will end the run without a summary: {e}"), 0);
+fn stop_on_signal(plan: &engine::Plan) -> io::Result<()> {
+    for (signal, code) in [(SIGINT, exit::INTERRUPTED), (SIGTERM, exit::TERMINATED)] {
+        // In this order: the first of these acts only if the last one was here before.
+        flag::register_conditional_shutdown(signal, i32::from(code), Arc::clone(&plan.stop))?;
+        flag::register_usize(signal, Arc::clone(&plan.signal), usize::from(code))?;
+        flag::register(signal, Arc::clone(&plan.stop))?;
     }
+    Ok(())
 }
 
 fn finished(end: &End, quiet: bool) -> ExitCode {
     for (path, why) in &end.failed_sources {
-        complain(&format!("{path}: {why}"), 0);
+        let name = if path == "-" { "standard input" } else { path };
+        complain(&format!("{name}: {why}"), 0);
     }
     if end.exit == 4 && !quiet {
         complain("finished, but part of the input was damaged, lost or not analysable (exit 4)", 0);
-    }
-    if end.interrupted {
-        return ExitCode::from(exit::SIGNAL);
     }
     ExitCode::from(u8::try_from(end.exit).unwrap_or(exit::USAGE))
 }

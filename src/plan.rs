@@ -10,8 +10,6 @@ use clap::CommandFactory;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// What makes a run impossible before it begins: one sentence for the user, exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -173,8 +171,8 @@ pub fn engine_plan(args: &AnalyzeArgs, around: &Surroundings) -> Result<engine::
         services: args.services.clone(),
         max_drop: args.max_drop.0 / 100.0,
         fail_on: args.fail_on.map(Into::into),
-        stop: Arc::new(AtomicBool::new(false)),
         progress: around.stderr_terminal && !args.quiet,
+        ..engine::Plan::default()
     })
 }
 

@@ -292,6 +292,19 @@ fn time_comes_from_packets() {
 }
 
 #[test]
+fn no_connection_is_opened_and_no_name_resolved() {
+    let mut problems = Vec::new();
+    for s in &sources() {
+        for word in ["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "ToSocketAddrs", "to_socket_addrs", "getaddrinfo"] {
+            for at in words(&s.code, word) {
+                problems.push(format!("{}:{}: `{word}`", s.path.display(), s.line(at)));
+            }
+        }
+    }
+    fail_with(&problems, "the program is passive: it opens no connection and resolves no name");
+}
+
+#[test]
 fn unsafe_has_one_home() {
     let mut problems = Vec::new();
     for s in sources().iter().filter(|s| s.name != "capture/map.rs") {

@@ -3,23 +3,23 @@
 use std::io;
 use thiserror::Error;
 
-/// Why a capture could not be opened.
+/// Why a capture could not be opened. The sentence does not name the path: whoever shows it says which source it is about.
 #[derive(Debug, Error)]
 pub enum CaptureError {
     /// There is no such file.
-    #[error("{path} does not exist; check the spelling of the path")]
+    #[error("no such file; check the spelling of the path")]
     Missing {
         /// As given.
         path: String,
     },
     /// A directory where a file is expected.
-    #[error("{path} is a directory; give the captures inside it")]
+    #[error("a directory in which nothing begins like a capture; name a capture")]
     Directory {
         /// As given.
         path: String,
     },
     /// The operating system refuses to read it.
-    #[error("{path} cannot be read ({cause}); check its permissions and the disk")]
+    #[error("cannot be read ({cause}); check its permissions and the disk")]
     Unreadable {
         /// As given.
         path: String,
@@ -27,7 +27,7 @@ pub enum CaptureError {
         cause: io::Error,
     },
     /// Something else.
-    #[error("{path} is not a capture: it looks like {looks_like}; {advice}")]
+    #[error("not a capture: it looks like {looks_like}; {advice}")]
     NotACapture {
         /// As given.
         path: String,
@@ -37,7 +37,7 @@ pub enum CaptureError {
         advice: &'static str,
     },
     /// A capture format version that is not known.
-    #[error("{path} is a {format} file of version {major}.{minor}, which is not supported; convert it with `editcap -F pcapng`")]
+    #[error("a {format} file of version {major}.{minor}, which is not supported; convert it with `editcap -F pcapng`")]
     UnsupportedVersion {
         /// As given.
         path: String,
@@ -49,7 +49,7 @@ pub enum CaptureError {
         minor: u16,
     },
     /// The compressed data is damaged before the first packet.
-    #[error("{path} is {packing} data that cannot be decompressed ({cause}); fetch the file again")]
+    #[error("{packing} data that cannot be decompressed ({cause}); fetch the file again")]
     Undecodable {
         /// As given.
         path: String,

@@ -5,6 +5,7 @@ use super::error::LoadError;
 use super::grammar::{self, Entry, Mode};
 use super::index::{NameIndex, NetIndex, RuleRef, overlaps};
 use super::service::{Service, ServiceInfo};
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Services and their rules, ready to label flows.
@@ -19,6 +20,8 @@ pub struct Book {
     /// Every STUN rule.
     pub(super) stun: Vec<RuleRef>,
     warnings: Vec<String>,
+    /// Over the texts taken so far, in order.
+    digest: Sha256,
 }
 
 impl Book {
@@ -50,7 +53,15 @@ impl Book {
         &self.warnings
     }
 
+    /// A hash (SHA-256) of the texts of all files in it, in the order in which they were taken.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest.clone().finalize().into()
+    }
+
     fn take(&mut self, file: &str, text: &str) -> Result<(), LoadError> {
+        // The length keeps two files apart from one that holds the text of both.
+        self.digest.update((text.len() as u64).to_le_bytes());
+        self.digest.update(text);
         for entry in grammar::read(file, text)? {
             let there = self.services.iter().position(|s| s.info.id == entry.service.info.id);
             let fault = |message: String| LoadError::Key { file: file.to_owned(), line: entry.line, key: "id".to_owned(), message };

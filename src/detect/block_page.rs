@@ -59,9 +59,12 @@ struct Page {
     source: String,
 }
 
+/// The text of the list of known pages.
+pub const KNOWN_PAGES: &str = include_str!("block_pages.toml");
+
 static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
     // The file is part of the program; a test reads it.
-    toml::from_str::<Pages>(include_str!("block_pages.toml")).map(|p| p.page).unwrap_or_default()
+    toml::from_str::<Pages>(KNOWN_PAGES).map(|p| p.page).unwrap_or_default()
 });
 
 /// Name of the known page a response matches.

@@ -1,8 +1,8 @@
 //! What the network seems to have done: pure judgements over recorded facts.
 //!
 //! One file per interference, one line in [`ALL`]. A detector holds no state and looks at no packet: everything it may use is in the
-//! [`Scene`]. Files here without a line in [`ALL`] are what several detectors need: [`weigh`] adds evidence up, [`resets`] judges resets,
-//! [`silence`] judges unanswered packets.
+//! [`Scene`]. Files here without a line in [`ALL`] are what several detectors need: `weigh` adds evidence up, `resets` judges resets,
+//! `silence` judges unanswered packets.
 
 mod block_page;
 mod delayed_drop;
@@ -15,6 +15,8 @@ mod rst_on_syn;
 mod silence;
 mod sni_reset;
 mod weigh;
+
+pub use block_page::KNOWN_PAGES;
 
 use crate::model::finding::{Card, Finding};
 use crate::model::scene::Scene;

@@ -418,7 +418,7 @@ fn headers(scene: &Scene<'_>, flow: &FlowRecord, tcp: &TcpRecord, side: Side, re
             );
         }
     }
-    let copied = flow.ladder.iter().filter(|p| p.side == side.peer() && p.len > 0 && p.ts <= r.ts).next_back();
+    let copied = flow.ladder.iter().rfind(|p| p.side == side.peer() && p.len > 0 && p.ts <= r.ts);
     if let (Some(t), Some(id)) = (copied, r.ip_id)
         && id > 255
         && t.ip_id == Some(id)

@@ -16,6 +16,9 @@ use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+/// Exit code after SIGINT.
+const SIGINT: i32 = 130;
+
 /// A source whose records are still coming in.
 #[derive(Default)]
 struct Pending {
@@ -73,8 +76,11 @@ pub(super) fn run(
     }
     let mut end = tally.end;
     end.interrupted = plan.stop.load(Ordering::Relaxed);
+    // A signal without a code of its own came from the keyboard.
+    let signal = i32::try_from(plan.signal.load(Ordering::Relaxed)).ok().filter(|&c| c > 0).unwrap_or(SIGINT);
     let failing = plan.fail_on.is_some_and(|g| tally.worst.is_some_and(|w| w >= g));
     end.exit = match () {
+        () if end.interrupted => signal,
         () if failing => 1,
         () if end.sources == 0 && !end.failed_sources.is_empty() => 3,
         () if tally.degraded || !end.failed_sources.is_empty() => 4,

@@ -20,10 +20,11 @@ use crate::model::oddity::Oddity;
 use crate::model::source::SourceFacts;
 use crate::model::story::End;
 use crate::sink::{RunInfo, Sink};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Batches in flight per shard. Each holds at most 512 frames.
 const BATCHES_IN_FLIGHT: usize = 16;
@@ -48,8 +49,36 @@ pub struct Plan {
     pub fail_on: Option<Grade>,
     /// Set by a signal: finish what was read and end.
     pub stop: Arc<AtomicBool>,
+    /// The exit code of the signal that set `stop`: 130 or 143; 0 as long as there was none.
+    pub signal: Arc<AtomicUsize>,
     /// Show progress on standard error.
     pub progress: bool,
+}
+
+/// Most flows followed at a time, unless the plan says otherwise.
+pub const DEFAULT_MAX_FLOWS: usize = 1_000_000;
+/// Most memory for flows, unless the plan says otherwise. Not taken from the machine, so that results do not depend on it.
+pub const DEFAULT_MAX_MEMORY: u64 = 4 << 30;
+/// Share of packets that may be lost, unless the plan says otherwise.
+pub const DEFAULT_MAX_DROP: f64 = 0.01;
+
+impl Default for Plan {
+    /// What the command line does without options, on one thread.
+    fn default() -> Self {
+        Self {
+            inputs: Vec::new(),
+            workers: 1,
+            max_flows: DEFAULT_MAX_FLOWS,
+            max_memory: DEFAULT_MAX_MEMORY,
+            packet_limit: None,
+            services: Vec::new(),
+            max_drop: DEFAULT_MAX_DROP,
+            fail_on: None,
+            stop: Arc::default(),
+            signal: Arc::default(),
+            progress: false,
+        }
+    }
 }
 
 /// Why a run could not be carried out.
@@ -111,8 +140,9 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let workers = plan.workers.max(1);
     let by_memory = usize::try_from(plan.max_memory / BYTES_PER_FLOW).unwrap_or(usize::MAX);
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
+    let run_info = RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(&book)) };
     for sink in sinks.iter_mut() {
-        sink.begin(&RunInfo { version: env!("CARGO_PKG_VERSION"), ..RunInfo::default() })?;
+        sink.begin(&run_info)?;
     }
     let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
     std::thread::scope(|scope| {
@@ -132,6 +162,30 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
             Ok(end) => end,
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    })
+}
+
+/// The options that can change what the run tells, in one spelling and order. A service file is named without its folder: records say
+/// nothing about the machine they were made on.
+fn args_shown(plan: &Plan) -> Vec<String> {
+    let mut out = vec![format!("--max-flows {}", plan.max_flows), format!("--max-memory {}", plan.max_memory)];
+    out.extend(plan.packet_limit.map(|n| format!("-c {n}")));
+    out.extend(plan.fail_on.map(|g| format!("--fail-on {}", g.name())));
+    out.push(format!("--max-drop {}", plan.max_drop * 100.0));
+    out.extend(plan.services.iter().map(|p| {
+        let name = p.file_name().unwrap_or(p.as_os_str()).to_string_lossy();
+        format!("--services {name}")
+    }));
+    out
+}
+
+/// One hash over everything that is a rule but not code: services, the user's among them, and known block pages.
+fn rules_sha256(book: &classify::Book) -> String {
+    use std::fmt::Write;
+    let all = Sha256::new().chain_update(book.digest()).chain_update(detect::KNOWN_PAGES).finalize();
+    all.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
     })
 }
 

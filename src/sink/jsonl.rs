@@ -488,7 +488,7 @@ fn rtt_ms(f: &FlowRecord) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::output::Memory;
-    use super::super::{sample, schema, text};
+    use super::super::{check, sample, schema, text};
     use super::*;
     use serde_json::{Value, json};
 
@@ -512,7 +512,7 @@ mod tests {
         let (_, values) = lines();
         for v in &values {
             let mut errors = Vec::new();
-            schema::check::errors(v, &schema::record(v["type"].as_str().unwrap()), "", &mut errors);
+            check::errors(v, &schema::record(v["type"].as_str().unwrap()), "", &mut errors);
             assert!(errors.is_empty(), "{errors:#?}");
         }
         let mut types: Vec<_> = values.iter().map(|v| v["type"].as_str().unwrap()).collect();

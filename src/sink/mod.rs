@@ -17,6 +17,8 @@ use crate::model::story::{End, Story};
 use std::io;
 
 pub mod cards;
+#[cfg(test)]
+mod check;
 pub mod community;
 pub mod filter;
 pub mod human;

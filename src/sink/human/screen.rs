@@ -10,12 +10,20 @@ use crate::sink::text::{self, clock, counted, cut, fit, grouped, percent, wrap};
 const ROWS: usize = 23;
 /// Most sources listed without `-v`.
 const SOURCES_MAX: usize = 3;
+/// With at most this many services a reason may take a second line.
+const SERVICES_FEW: usize = 3;
 /// Most findings shown without `-v`.
 const FINDINGS_MAX: usize = 5;
+/// With at most this many findings a reason may take a second line.
+const FINDINGS_FEW: usize = 2;
 /// Most service rows shown without `-v`, and when findings need the room.
 const SERVICES_MAX: usize = 10;
 const SERVICES_MAX_BESIDE_FINDINGS: usize = 4;
 
+/// Most lines of a finding's title, without where it was.
+const TITLE_ROWS: usize = 2;
+/// Most columns of a name in a finding's title.
+const NAME_MAX: usize = 40;
 /// Most frames named in a finding's title.
 const FRAMES_MAX: usize = 2;
 
@@ -169,7 +177,7 @@ fn services(style: &Style, told: &Told) -> Vec<String> {
         (false, false) => SERVICES_MAX_BESIDE_FINDINGS,
     };
     for row in rows.iter().take(max) {
-        lines.push(service_row(style, row, name_width));
+        lines.extend(service_row(style, row, name_width, if rows.len() <= SERVICES_FEW { 2 } else { 1 }));
     }
     let worst = rows.get(max).map(|r| format!(", {} or better", r.state.name().replace('_', " ")));
     lines.extend(left_out(style, rows.len().saturating_sub(max), &worst.unwrap_or_default(), hidden));
@@ -196,7 +204,7 @@ fn row_name(r: &Row) -> String {
     }
 }
 
-fn service_row(style: &Style, r: &Row, name_width: usize) -> String {
+fn service_row(style: &Style, r: &Row, name_width: usize, reason_rows: usize) -> Vec<String> {
     let (symbol, plain, paint) = match r.state {
         State::Ok => ("✓", "+", Paint::Green),
         State::Impaired => ("~", "~", Paint::Yellow),
@@ -214,9 +222,11 @@ fn service_row(style: &Style, r: &Row, name_width: usize) -> String {
     }
     let numbers = format!("{:>5} {:>6}", grouped(r.ok), grouped(r.failed));
     let used = 2 + name_width + 1 + 14 + 1 + text::columns(&numbers) + 2;
-    let because = cut(&style.shown(&because), style.width.saturating_sub(used), style.ascii);
+    let mut because = wrap(&style.shown(&because), style.width.saturating_sub(used), reason_rows, style.ascii).into_iter();
     let state = style.paint(paint, &format!("{symbol} {name} {word:<14}"));
-    format!("{state} {numbers}  {because}").trim_end().to_owned()
+    let mut lines = vec![format!("{state} {numbers}  {}", because.next().unwrap_or_default()).trim_end().to_owned()];
+    lines.extend(because.map(|more| format!("{}{more}", " ".repeat(used))));
+    lines
 }
 
 fn findings(style: &Style, told: &Told, room: usize) -> Vec<String> {
@@ -231,18 +241,24 @@ fn findings(style: &Style, told: &Told, room: usize) -> Vec<String> {
         return lines;
     }
     lines.push(style.paint(Paint::Bold, &findings_count(told)));
-    // The blank line, the heading and a line for those left out.
-    let room = room.saturating_sub(3);
-    let max = if style.verbose { usize::MAX } else { (room / 3).clamp(2, FINDINGS_MAX) };
     let with_file = told.sources.len() > 1;
-    for (i, found) in shown.iter().take(max).enumerate() {
-        lines.extend(finding(style, i + 1, found, with_file));
+    // A line for those left out is always kept free.
+    let room = room.saturating_sub(1);
+    let mut told_of = 0;
+    for (i, found) in shown.iter().enumerate() {
+        let more = finding(style, i + 1, found, with_file, if shown.len() <= FINDINGS_FEW { 2 } else { 1 });
+        // The surest finding is shown, whatever the room.
+        if !style.verbose && i > 0 && (i >= FINDINGS_MAX || lines.len() + more.len() > room) {
+            break;
+        }
+        lines.extend(more);
+        told_of += 1;
     }
-    lines.extend(left_out(style, shown.len().saturating_sub(max), "", hidden));
+    lines.extend(left_out(style, shown.len() - told_of, "", hidden));
     lines
 }
 
-fn finding(style: &Style, number: usize, found: &Found, with_file: bool) -> Vec<String> {
+fn finding(style: &Style, number: usize, found: &Found, with_file: bool, reason_rows: usize) -> Vec<String> {
     let f = &found.finding;
     let mut title = format!("{} ({}) on {}", f.kind.name(), f.mechanism, target(f));
     if let Some(bps) = f.rate_bps {
@@ -259,16 +275,20 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool) -> Vec<
         Grade::Likely => Paint::Yellow,
         Grade::Possible => Paint::Dim,
     };
-    // The number and the grade stay whole, whatever the name of the target is.
-    let rest = style.shown(&rest);
-    let fixed = 3 + text::columns(grade) + 2;
-    let room = style.width.saturating_sub(fixed);
-    let title = style.shown(&title);
-    // What it is matters more than where, but a little of both stays.
-    let rest = cut(&rest, room.saturating_sub(text::columns(&title) + 2).max(room * 2 / 5), style.ascii);
-    let title = cut(&title, room.saturating_sub(text::columns(&rest) + 2), style.ascii);
-    let mut lines = vec![format!("{number}. {}: {title}, {rest}", style.paint(paint, grade))];
-    let rows = if style.verbose { 4 } else { 1 };
+    let whole = format!("{grade}: {title}, {rest}");
+    let mut lines = if 3 + text::columns(&style.shown(&whole)) <= style.width {
+        vec![style.shown(&whole)]
+    } else {
+        let mut two = indented(style, 3, &format!("{grade}: {title},"), TITLE_ROWS);
+        two.extend(indented(style, 5, &rest, 1));
+        two
+    };
+    if let Some(first) = lines.first_mut() {
+        // The number stands in the indent, and only the grade is coloured.
+        let said = first.trim_start().strip_prefix(grade).unwrap_or_default();
+        *first = format!("{number}. {}{said}", style.paint(paint, grade));
+    }
+    let rows = if style.verbose { 4 } else { reason_rows };
     if style.verbose {
         if let Some(between) = &found.between {
             let all: Vec<String> = f.frames.iter().map(|n| n.0.to_string()).collect();
@@ -285,7 +305,7 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool) -> Vec<
         let standing: Vec<String> = f.innocent.iter().filter(|i| i.stands).map(|i| format!("{} ({})", i.cause, i.why)).collect();
         let because: Vec<String> = f.evidence.iter().take(2).map(evidence).collect();
         if !because.is_empty() {
-            lines.extend(indented(style, 3, &format!("because {}", because.join("; ")), if standing.is_empty() { 2 } else { 1 }));
+            lines.extend(indented(style, 3, &format!("because {}", because.join("; ")), if standing.is_empty() { 2 } else { rows }));
         }
         if !standing.is_empty() {
             lines.extend(indented(style, 3, &format!("unless {}", standing.join("; ")), rows));
@@ -310,12 +330,17 @@ fn target(f: &Finding) -> String {
         None => s.to_owned(),
     });
     match (service, name, t.ip) {
-        (Some(service), Some(name), _) => format!("{service} ({name})"),
+        (Some(service), Some(name), _) => format!("{service} ({})", short(name)),
         (Some(service), None, _) => service,
-        (None, Some(name), _) => name.to_owned(),
+        (None, Some(name), _) => short(name),
         (None, None, Some(ip)) => ip.to_string(),
         (None, None, None) => "an unnamed target".to_owned(),
     }
+}
+
+/// A name from the wire that does not fill the line: its end tells most.
+fn short(name: &str) -> String {
+    text::cut_front(&text::shown(name, false), NAME_MAX, false)
 }
 
 fn frames(f: &Finding) -> String {

@@ -38,13 +38,17 @@ fn the_verdict_of_a_hostile_capture() {
   Cannot show: packet drops (the capture lost packets itself)
 
   SERVICE      STATE             OK FAILED  BECAUSE
-✗ telegram web blocked            0      2  its handshakes are reset after the…
+✗ telegram web blocked            0      2  its handshakes are reset after the
+                                            server was named
 ✓ whatsapp web ok                 1      0
-? signal web   insufficient       0      0  its handshakes are reset after the…
+? signal web   insufficient       0      0  its handshakes are reset after the
+                                            server was named
   1 hidden (--show-circumvention)
 
 2 findings: 1 confirmed, 1 likely
-1. confirmed: rst_injection (on_path) on telegram web…, 1 flow, frames 9, 11, …
+1. confirmed: rst_injection (on_path) on telegram web
+     (…}ok\\u{202e}gro.elpmaxe\\u{2066}\\u{9b}31m),
+     1 flow, frames 9, 11, …
    because the reset's TTL differs from the server's: 57, expected 48 ± 2
    unless two load balancers (only one server address was seen)
   1 hidden (--show-circumvention)
