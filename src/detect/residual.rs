@@ -82,7 +82,7 @@ impl Detector for Residual {
         }
         let mut grade = match (failed, lasted.is_some(), alive.ok > 0) {
             (2.., true, true) => Grade::Likely,
-            (_, true, true) | (2.., _, true) => Grade::Possible,
+            (_, true, true) | (2.., _, true) | (2.., true, false) => Grade::Possible,
             _ => return None,
         };
         if scene.lossy() {
