@@ -49,7 +49,9 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     }
     let ended_by_reset = tcp.resets.first().filter(|r| {
         // A reset after which its sender went on with new data ended nothing.
-        let survived = tcp.after_reset[r.packet.side].new_data > 0 && tcp.after_reset[r.packet.side.peer()].packets == 0 && went_on(f, tcp, r.packet.ts);
+        let survived = tcp.after_reset[r.packet.side].new_data > 0
+            && tcp.after_reset[r.packet.side.peer()].packets == 0
+            && went_on(f, tcp, r.packet.ts);
         !r.fin_before && !r.peer_fin_before && !alert_before(f, r.packet.ts) && !survived
     });
     let hello_sent = c.unique > 0;

@@ -48,7 +48,8 @@ impl Detector for RstOnSyn {
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let tcp = scene.flow.tcp.as_deref()?;
         let syn = tcp.side.client.syn?;
-        let resets: Vec<&ResetSeen> = tcp.resets.iter().filter(|r| r.packet.side == Side::Server && early_in_handshake(r) && resets::counts(scene, r)).collect();
+        let resets: Vec<&ResetSeen> =
+            tcp.resets.iter().filter(|r| r.packet.side == Side::Server && early_in_handshake(r) && resets::counts(scene, r)).collect();
         let first = *resets.first()?;
         // A client that resets its own attempt (a scanner, a loser of happy eyeballs) may meet an answer to that.
         if first.peer_rst_before || scene.source.quality.phone_vpn {
@@ -96,7 +97,9 @@ fn early_in_handshake(r: &ResetSeen) -> bool {
 }
 
 fn timing(scene: &Scene<'_>, syn: &crate::model::flow::Brief, first: &ResetSeen, w: &mut Weigh) {
-    let Some((rtt, samples)) = scene.kin.rtt.get(&scene.flow.server.ip).copied().filter(|(r, _)| *r >= Span::from_millis(4)) else { return };
+    let Some((rtt, samples)) = scene.kin.rtt.get(&scene.flow.server.ip).copied().filter(|(r, _)| *r >= Span::from_millis(4)) else {
+        return;
+    };
     // Answers the last SYN before it; with several SYNs under way only the last is surely not too early.
     let took = first.packet.ts.since(first.peer_last.map_or(syn.ts, |m| m.ts));
     let share = took.nanos() as f64 / rtt.nanos() as f64;

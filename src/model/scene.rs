@@ -93,7 +93,11 @@ impl<'a> Scene<'a> {
             Side::Client => tcp.rtt_client,
         };
         let kin = if side == Side::Server { self.kin.rtt.get(&self.flow.server.ip).copied() } else { None };
-        let own = [handshake, (data.n > 0).then_some(data.min)].into_iter().flatten().min().map(|rtt| (rtt, data.n + u32::from(handshake.is_some())));
+        let own = [handshake, (data.n > 0).then_some(data.min)]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|rtt| (rtt, data.n + u32::from(handshake.is_some())));
         match (own, kin) {
             // The kin's samples include this flow's own.
             (Some((a, n)), Some((b, m))) => Some((a.min(b), n.max(m))),
