@@ -1,6 +1,6 @@
 //! A resolver's habits: how fast, and with which TTL, it answers everything else. An answer with other habits came from elsewhere.
 
-use super::dns_talk::{Exchange, Said};
+use super::dns_talk::{Exchange, Said, Sense};
 use super::weigh::fisher;
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
@@ -29,14 +29,20 @@ pub(super) struct Departure<'a> {
     pub usual: Vec<(FrameNo, &'a str)>,
     /// Different names among them.
     pub usual_names: usize,
-    /// Exchanges that depart in the same way, this one included.
+    /// Exchanges that depart, this one included.
     pub departing: usize,
+    /// Of these, those about this name.
+    pub of_name: usize,
+    /// Hardly any ordinary answer departs: on a second path to the resolver they would.
+    pub concentrated: bool,
     /// The answer came clearly before the fastest usual one.
     pub early: bool,
     /// The two kinds are divided by name, not by time: no name has both, and they alternate.
     pub by_name: bool,
-    /// The chance to see this division by name if the path were drawn at random.
-    pub p: f64,
+    /// The chance that answers like this one, and not the ordinary ones, depart, if paths were drawn at random.
+    pub p_kind: f64,
+    /// The same chance for the name alone.
+    pub p_name: f64,
 }
 
 /// TTLs say nothing in this capture.
@@ -99,16 +105,26 @@ pub(super) fn departure<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], x: &Exchan
         (Some((u0, u1)), None) => u0 < answer.ts && answer.ts < u1,
         _ => false,
     };
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let n = departing.len().max(1);
+    let alike = |a: &Said<'_>| {
+        let shares = a.addresses().any(|i| answer.addresses().any(|k| i == k));
+        shares || a.sense() == Sense::Denied || a.odd_address().is_some()
+    };
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let odd_departing = departing.iter().filter(|h| alike(h.1)).count();
+    let odd_usual = usual.iter().filter(|h| alike(h.1)).count();
+    let ordinary = departing.len() - odd_departing;
+    let of_name = departing.iter().filter(|h| h.0.name == x.name).count();
     Some(Departure {
         ttl,
         floor,
         usual_names: names.len(),
-        departing: n,
+        departing: departing.len(),
+        of_name,
+        concentrated: ordinary * 4 <= departing.len(),
         early,
         by_name: !mixed && alternate,
-        p: fisher(count(n), 0, 0, count(usual.len())),
+        p_kind: fisher(number(odd_departing), number(odd_usual), number(ordinary), number(usual.len() - odd_usual)),
+        p_name: fisher(number(of_name), 0, number(departing.len() - of_name), number(usual.len())),
         usual: usual.iter().map(|h| (h.1.frame, h.0.name)).collect(),
     })
 }

@@ -82,10 +82,10 @@ impl Detector for DnsNxdomain {
 
 fn made_on_the_path<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], x: &Exchange<'a>, answer: &Said<'a>) -> Option<Finding> {
     let d = departure(scene, said, x, answer)?;
-    if !d.early || !d.by_name {
+    if !d.early || !d.by_name || !d.concentrated {
         return None;
     }
-    let mut grade = if d.departing >= 2 { Grade::Likely } else { Grade::Possible };
+    let mut grade = if d.departing >= 2 && d.p_kind <= 0.05 { Grade::Likely } else { Grade::Possible };
     let local = dns_habit::is_local(x, answer);
     if local {
         grade = grade.lowered()?;
@@ -114,7 +114,7 @@ fn made_on_the_path<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], x: &Exchange<'
     }
     w.excluded(
         "a resolver reached over paths of different length",
-        format!("the two kinds of answers are divided by name, not by time (p = {:.3})", d.p),
+        format!("the two kinds of answers are divided by name, not by time (p = {:.3})", d.p_kind),
     );
     Some(write(scene, x, answer, grade, w, vec![control_names(said, x)]))
 }

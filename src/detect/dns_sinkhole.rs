@@ -98,34 +98,34 @@ fn from_private_resolver(scene: &Scene<'_>, said: &[Exchange<'_>], x: &Exchange<
 fn judge_one<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], x: &Exchange<'a>, answer: &Said<'a>) -> Option<Finding> {
     let odd = answer.odd_address();
     let d = departure(scene, said, x, answer);
-    let elsewhere_made = d.as_ref().is_some_and(|d| d.early && d.by_name);
-    let other_ttl = d.as_ref().is_some_and(|d| d.by_name);
     let address = odd.map_or_else(|| answer.addresses().next(), |o| Some(o.0))?;
     let same = families_with(said, address);
     let shared = same.len() >= 2 && others_differ(said, address);
     let told = if odd.is_some() { dns_talk::told_elsewhere(scene, x.name, x.kind) } else { Vec::new() };
-    let departing = d.as_ref().map_or(0, |d| d.departing);
-    let p = d.as_ref().map_or(1.0, |d| d.p);
+    let made = d.as_ref().filter(|d| d.early && d.by_name);
+    let other_ttl = d.as_ref().is_some_and(|d| d.by_name && d.concentrated);
+    let alone = |d: &Departure<'_>| d.concentrated && d.p_kind <= 0.05;
     let times = said.iter().filter(|y| y.name == x.name && y.only_answer().is_some_and(|a| a.addresses().any(|i| i == address))).count();
     let by_design = dns_talk::filters_by_design(scene.flow.server.ip);
 
-    let mut grade = match odd.map(|o| o.1) {
+    let mut grade = match (odd.map(|o| o.1), made) {
         // Where, when and what: three facts that have no cause in common but an answer made on the path.
-        Some(Place::BlockAddress) if elsewhere_made => Grade::Confirmed,
-        Some(_) if elsewhere_made && departing >= 2 => Grade::Confirmed,
-        Some(_) if elsewhere_made => Grade::Likely,
-        Some(Place::BlockAddress) if other_ttl || shared || times >= 2 || !told.is_empty() => Grade::Likely,
-        Some(Place::BlockAddress) => Grade::Possible,
-        Some(_) if other_ttl && (shared || departing >= 2) => Grade::Likely,
-        Some(_) if other_ttl => Grade::Possible,
+        (Some(Place::BlockAddress), Some(d)) if d.concentrated => Grade::Confirmed,
+        (Some(_), Some(d)) if alone(d) && d.departing >= 2 => Grade::Confirmed,
+        (Some(_), Some(d)) if d.concentrated => Grade::Likely,
+        (Some(Place::BlockAddress), _) if other_ttl || shared || times >= 2 || !told.is_empty() => Grade::Likely,
+        (Some(Place::BlockAddress), _) => Grade::Possible,
+        (Some(_), _) if other_ttl && d.as_ref().is_some_and(|d| alone(d) && d.departing >= 2) => Grade::Likely,
+        (Some(_), _) if other_ttl => Grade::Possible,
         // Without a word from its headers it may be what the resolver wants to say.
-        Some(_) if !told.is_empty() && !by_design => Grade::Possible,
-        Some(_) => return None,
-        // A usable address: only one that several unrelated names share is odd by itself.
-        None if elsewhere_made && (shared || (departing >= 3 && p <= 0.05)) => Grade::Likely,
-        None if elsewhere_made && departing >= 2 => Grade::Possible,
-        None if other_ttl && shared && departing >= 3 => Grade::Possible,
-        None => return None,
+        (Some(_), _) if !told.is_empty() && !by_design => Grade::Possible,
+        (Some(_), _) => return None,
+        // A usable address: odd only if unrelated names share it, or if one name departs time and again.
+        (None, Some(d)) if shared && alone(d) && d.departing >= 3 => Grade::Likely,
+        (None, Some(d)) if d.of_name >= 3 && d.p_name <= 0.01 => Grade::Likely,
+        (None, Some(d)) if d.of_name >= 2 && d.p_name <= 0.05 => Grade::Possible,
+        (None, _) if other_ttl && shared && d.as_ref().is_some_and(|d| alone(d) && d.departing >= 3) => Grade::Possible,
+        (None, _) => return None,
     };
     let local = dns_habit::is_local(x, answer);
     if local {
@@ -175,7 +175,9 @@ fn innocent(w: &mut Weigh, local: bool, by_design: bool, d: Option<&Departure<'_
     }
     const PATHS: &str = "a resolver reached over paths of different length";
     match d {
-        Some(d) if d.by_name => w.excluded(PATHS, format!("the two kinds of answers are divided by name, not by time (p = {:.3})", d.p)),
+        Some(d) if d.by_name => {
+            w.excluded(PATHS, format!("the two kinds of answers are divided by name, not by time (p = {:.3})", d.p_kind.min(d.p_name)))
+        }
         Some(_) => w.against(0.0, PATHS, "one name has both, or they follow each other in time"),
         None => {}
     }
@@ -205,7 +207,7 @@ fn habits(w: &mut Weigh, x: &Exchange<'_>, answer: &Said<'_>, d: &Departure<'_>)
         w.fact(
             0.0,
             "repetition: answers that depart",
-            format!("{} against {} usual (p = {:.3})", d.departing, d.usual.len(), d.p),
+            format!("{} against {} usual (p = {:.3})", d.departing, d.usual.len(), d.p_kind.min(d.p_name)),
             "none",
             &[],
         );

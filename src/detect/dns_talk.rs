@@ -168,9 +168,8 @@ pub(super) fn exchanges(flow: &FlowRecord) -> Vec<Exchange<'_>> {
         let open = out.iter_mut().rev().find(|x| x.id == message.id && x.kind == message.qtype && x.name == &*message.qname);
         match (note.side, message.response, open) {
             (Side::Client, false, Some(x)) if x.last_ts().is_some_and(|t| said.ts.since(t) < SAME_QUESTION) => {
-                if !x.queries.last().is_some_and(|q| is_copy(q, &said)) {
-                    x.queries.push(said);
-                }
+                let copy = x.queries.last().is_some_and(|q| is_copy(q, &said));
+                x.queries.extend((!copy).then_some(said));
             }
             (Side::Client, false, _) => out.push(Exchange {
                 flow,
@@ -211,7 +210,8 @@ fn is_copy(a: &Said<'_>, b: &Said<'_>) -> bool {
     }
 }
 
-/// What the resolver of this flow said around the same time, this flow included, in capture order.
+/// What the resolver of this flow told this client around the same time, this flow included, in capture order.
+/// Another client, or this host by another interface, may reach the resolver another way.
 pub(super) fn of_resolver<'a>(scene: &Scene<'a>) -> Vec<Exchange<'a>> {
     let at = scene.kin.by_server.get(&scene.flow.server.ip);
     let flow = scene.flow;
