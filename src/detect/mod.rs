@@ -12,6 +12,8 @@ mod dns_nxdomain;
 mod dns_race;
 mod dns_sinkhole;
 mod dns_talk;
+#[cfg(test)]
+mod dns_trial;
 mod freeze;
 mod hello_silence;
 mod resets;
