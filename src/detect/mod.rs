@@ -2,10 +2,18 @@
 //!
 //! One file per interference, one line in [`ALL`]. A detector holds no state and looks at no packet: everything it may use is in the
 //! [`Scene`]. Files here without a line in [`ALL`] are what several detectors need: `weigh` adds evidence up, `resets` judges resets,
-//! `silence` judges unanswered packets.
+//! `silence` judges unanswered packets, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
 
 mod block_page;
 mod delayed_drop;
+mod dns_drop;
+mod dns_habit;
+mod dns_nxdomain;
+mod dns_race;
+mod dns_sinkhole;
+mod dns_talk;
+#[cfg(test)]
+mod dns_trial;
 mod freeze;
 mod hello_silence;
 mod resets;
@@ -39,4 +47,8 @@ pub static ALL: &[&dyn Detector] = &[
     &freeze::Freeze,
     &residual::Residual,
     &block_page::BlockPage,
+    &dns_race::DnsRace,
+    &dns_sinkhole::DnsSinkhole,
+    &dns_nxdomain::DnsNxdomain,
+    &dns_drop::DnsDrop,
 ];
