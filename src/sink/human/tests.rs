@@ -39,10 +39,10 @@ fn the_verdict_of_a_hostile_capture() {
 
   SERVICE      STATE             OK FAILED  BECAUSE
 ✗ telegram web blocked            0      2  its handshakes are reset after the
-                                            server was named
+                                            server name
 ✓ whatsapp web ok                 1      0
 ? signal web   insufficient       0      0  its handshakes are reset after the
-                                            server was named
+                                            server name
   1 hidden (--show-circumvention)
 
 2 findings: 1 confirmed, 1 likely
