@@ -8,6 +8,8 @@ mod block_page;
 mod delayed_drop;
 mod freeze;
 mod hello_silence;
+mod ip_blocked;
+mod ip_blocked_icmp;
 mod resets;
 mod residual;
 mod rst_injected;
@@ -37,4 +39,6 @@ pub static ALL: &[&dyn Detector] = &[
     &freeze::Freeze,
     &residual::Residual,
     &block_page::BlockPage,
+    &ip_blocked::SynSilent,
+    &ip_blocked_icmp::Prohibited,
 ];
