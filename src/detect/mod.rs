@@ -10,6 +10,7 @@ mod freeze;
 mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
+mod quic_blocked;
 mod resets;
 mod residual;
 mod rst_injected;
@@ -41,4 +42,5 @@ pub static ALL: &[&dyn Detector] = &[
     &block_page::BlockPage,
     &ip_blocked::SynSilent,
     &ip_blocked_icmp::Prohibited,
+    &quic_blocked::QuicBlocked,
 ];
