@@ -17,6 +17,8 @@ mod rst_injected;
 mod rst_on_syn;
 mod silence;
 mod sni_reset;
+mod udp_blocked;
+mod udp_blocked_media;
 mod weigh;
 
 use crate::model::finding::{Card, Finding};
@@ -43,4 +45,6 @@ pub static ALL: &[&dyn Detector] = &[
     &ip_blocked::SynSilent,
     &ip_blocked_icmp::Prohibited,
     &quic_blocked::QuicBlocked,
+    &udp_blocked::CallSilent,
+    &udp_blocked_media::MediaCut,
 ];
