@@ -19,6 +19,7 @@ mod silence;
 mod sni_reset;
 mod udp_blocked;
 mod udp_blocked_media;
+mod vpn_blocked;
 mod weigh;
 
 use crate::model::finding::{Card, Finding};
@@ -47,4 +48,5 @@ pub static ALL: &[&dyn Detector] = &[
     &quic_blocked::QuicBlocked,
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
+    &vpn_blocked::VpnHandshake,
 ];
