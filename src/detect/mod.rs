@@ -16,12 +16,18 @@ mod dns_talk;
 mod dns_trial;
 mod freeze;
 mod hello_silence;
+mod ip_blocked;
+mod ip_blocked_icmp;
+mod quic_blocked;
 mod resets;
 mod residual;
 mod rst_injected;
 mod rst_on_syn;
 mod silence;
 mod sni_reset;
+mod udp_blocked;
+mod udp_blocked_media;
+mod vpn_blocked;
 mod weigh;
 
 pub use block_page::KNOWN_PAGES;
@@ -51,4 +57,10 @@ pub static ALL: &[&dyn Detector] = &[
     &dns_sinkhole::DnsSinkhole,
     &dns_nxdomain::DnsNxdomain,
     &dns_drop::DnsDrop,
+    &ip_blocked::SynSilent,
+    &ip_blocked_icmp::Prohibited,
+    &quic_blocked::QuicBlocked,
+    &udp_blocked::CallSilent,
+    &udp_blocked_media::MediaCut,
+    &vpn_blocked::VpnHandshake,
 ];

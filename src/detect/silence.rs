@@ -2,12 +2,14 @@
 
 use super::weigh::Weigh;
 use crate::model::finding::Control;
-use crate::model::flow::{Brief, FlowRecord, Moment, TcpRecord, Unanswered, mark};
+use crate::model::flow::{Brief, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, mark};
 use crate::model::frame::FrameNo;
-use crate::model::scene::Scene;
+use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::seq::Pos;
 use crate::model::side::Side;
 use crate::model::time::{Span, Time};
+use hashbrown::HashSet;
+use std::net::IpAddr;
 
 /// What became of the client's first message.
 pub(super) struct Hello {
@@ -103,13 +105,18 @@ impl Around {
         }
     }
 
-    /// Weighs the causes that would silence everything, not this flow alone.
-    pub fn weigh(&self, w: &mut Weigh) {
+    /// Weighs an outage that would silence everything, not this address alone.
+    pub fn weigh_line(&self, w: &mut Weigh) {
         if self.alive.ok > 0 {
             w.excluded("outage of the line", format!("{} other connections of this client received packets meanwhile", self.alive.ok));
         } else {
             w.against(0.0, "outage of the line", "no other connection of this client received anything meanwhile");
         }
+    }
+
+    /// Weighs the causes that would silence everything, not this flow alone.
+    pub fn weigh(&self, w: &mut Weigh) {
+        self.weigh_line(w);
         if self.other_name.ok > 0 {
             w.excluded(
                 "dead or overloaded server",
@@ -194,4 +201,135 @@ pub(super) fn passed(flow: &FlowRecord, tcp: &TcpRecord, dead: Side) -> u64 {
     let arrived =
         flow.ladder.iter().filter(|p| p.side == dead && !p.marked(mark::RETRANSMIT) && p.end() <= tcp.side[dead].acked).count() as u64;
     arrived.saturating_add(flow.totals[dead.peer()].packets)
+}
+
+/// An address the public network carries: not private, shared, local, multicast or unspecified.
+pub(super) fn public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(a) => {
+            let [x, y, ..] = a.octets();
+            let shared = x == 100 && (64..128).contains(&y);
+            !(a.is_private() || a.is_loopback() || a.is_link_local() || a.is_broadcast() || shared || x == 0 || x >= 224)
+        }
+        IpAddr::V6(a) => {
+            let [first, ..] = a.segments();
+            !(a.is_loopback() || a.is_unspecified() || a.is_multicast() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80)
+        }
+    }
+}
+
+/// Addresses that may stay silent before a client is taken for one that knocks at many doors.
+const DOORS: usize = 8;
+/// Ports of one address that may.
+const PORTS: usize = 5;
+
+/// Whether this client knocks at many doors: scanners, peer-to-peer networks and lists of dead servers meet silence everywhere, and
+/// nobody needs to block them. Failures of this flow's own service do not count: they may be the very thing.
+pub(super) fn knocking(scene: &Scene<'_>) -> bool {
+    let (flow, kin) = (scene.flow, scene.kin);
+    let own = scene.label.map(|l| &*l.id);
+    let (mut silent, mut heard, mut ports) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+    for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
+        let Some(f) = kin.flows.get(i).filter(|f| f.proto == flow.proto && public(f.server.ip)) else { continue };
+        if f.totals.server.packets > 0 {
+            heard.insert(f.server.ip);
+            continue;
+        }
+        if f.server.ip == flow.server.ip {
+            ports.insert(f.server.port);
+        }
+        let label = kin.labels.get(i).and_then(Option::as_ref).map(|l| &*l.id);
+        if own.is_none() || label != own {
+            silent.insert(f.server.ip);
+        }
+    }
+    ports.len() >= PORTS || (silent.len() >= DOORS && silent.len() > heard.len())
+}
+
+/// Addresses of this flow's service that this client called: silent ones (this one among them), and ones that were heard.
+pub(super) fn service_addresses(scene: &Scene<'_>) -> (u32, u32) {
+    let Some(own) = scene.label.map(|l| &*l.id) else { return (0, 0) };
+    let (flow, kin) = (scene.flow, scene.kin);
+    let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
+    let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+    for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
+        let same = kin.labels.get(i).and_then(Option::as_ref).is_some_and(|l| *l.id == *own);
+        let Some(f) = kin.flows.get(i).filter(|f| same && f.proto == flow.proto) else { continue };
+        if f.totals.server.packets > 0 {
+            heard.insert(f.server.ip);
+        } else if matches!(f.outcome, Outcome::SilentSyn | Outcome::Refused) {
+            silent.insert(f.server.ip);
+        }
+    }
+    (silent.difference(&heard).count() as u32, heard.len() as u32)
+}
+
+/// Ports that networks filter for everybody, to keep worms, spam and reflection attacks out: silence there says nothing about the address.
+pub(super) const fn often_filtered(port: u16) -> bool {
+    matches!(port, 19 | 23 | 25 | 53 | 69 | 111 | 123 | 135..=139 | 161 | 389 | 445 | 1433 | 1434 | 1900 | 3389 | 5353 | 11_211)
+}
+
+/// When the capture had gone on for a second after a packet, so that an answer to it could have been seen: the time before which that holds.
+pub(super) fn answerable(scene: &Scene<'_>) -> Time {
+    scene.source.last.unwrap_or(scene.flow.last.ts).minus(Span::from_secs(1))
+}
+
+/// How many bursts packets at these times form; a retransmission timer leaves at least this much between two.
+pub(super) fn bursts(times: impl Iterator<Item = Time>) -> usize {
+    let mut last: Option<Time> = None;
+    let mut n = 0;
+    for t in times {
+        n += usize::from(last.is_none_or(|l| t.since(l) >= BURST_GAP));
+        last = Some(t);
+    }
+    n
+}
+
+/// See [`bursts`]. QUIC's first probe timeout is 3 x 333 ms before a round trip is known (RFC 9002 §6.2.2), and stacks shorten it to 200 ms.
+const BURST_GAP: Span = Span::from_millis(120);
+
+/// Datagrams that arrived in answer to something other than this flow's protocol: proof that UDP as such passes. What every network lets
+/// through, or has a rule of its own for, proves nothing: name and time service.
+pub(super) fn udp_heard(scene: &Scene<'_>, around: Span) -> Control {
+    let flow = scene.flow;
+    let (from, to) = (flow.first.ts.minus(around), flow.last.ts.plus(around));
+    let mut c = Control { kind: "same_client_other_udp", n: 0, ok: 0 };
+    for f in scene.kin.with_client(flow.client.ip) {
+        let plain = public(f.server.ip) && !often_filtered(f.server.port);
+        let other = plain && f.proto == flow.proto && f.server.ip != flow.server.ip && f.app != flow.app;
+        if other && f.tcp.is_none() && f.last.ts >= from && f.first.ts <= to {
+            c.n += 1;
+            c.ok += u32::from(f.totals.server.packets > 0);
+        }
+    }
+    c
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_public_network_carries_is_public() {
+        for ip in ["149.154.167.50", "8.8.8.8", "100.128.0.1", "2606:4700::1111"] {
+            assert!(public(ip.parse().expect("an address")), "{ip}");
+        }
+        for ip in
+            ["10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.1.1", "127.0.0.1", "224.0.0.251", "0.0.0.0", "255.255.255.255"]
+        {
+            assert!(!public(ip.parse().expect("an address")), "{ip}");
+        }
+        for ip in ["fe80::1", "fd00::1", "::1", "ff02::fb", "::"] {
+            assert!(!public(ip.parse().expect("an address")), "{ip}");
+        }
+    }
+
+    #[test]
+    fn packets_sent_together_are_one_burst() {
+        let at = |ms: &[i64]| bursts(ms.iter().map(|m| Time::from_nanos(m * 1_000_000)));
+        assert_eq!(at(&[]), 0);
+        assert_eq!(at(&[0, 1, 2]), 1);
+        assert_eq!(at(&[0, 1, 1000, 1001, 3000]), 3);
+    }
 }

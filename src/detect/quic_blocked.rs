@@ -1,0 +1,490 @@
+//! QUIC that gets no answer, loses its answers, or dies.
+//!
+//! ```text
+//! client                        server
+//!   | Initial ---------> X         |   initial_dropped: sent on a growing timer, never answered,
+//!   | Initial ---------> X         |   while TCP, or QUIC with other names, gets through
+//!   | Initial -------------------> |   answer_dropped: the server repeats its flight
+//!   | <--- Initial, Handshake      |   although the client's packets
+//!   | ACK, Handshake ----> X       |   are there to be seen
+//!   | 1-RTT ... 1-RTT              |   stalled: data flowed,
+//!   | 1-RTT -----------> X         |   then nothing answers the probes
+//! ```
+
+use super::Detector;
+use super::silence::{self, Around};
+use super::weigh::{self, Claim, Weigh, fisher};
+use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
+use crate::model::flow::{Brief, FlowRecord, Outcome};
+use crate::model::frame::FrameNo;
+use crate::model::key::Proto;
+use crate::model::scene::Scene;
+use crate::model::side::Side;
+use crate::model::source::Vantage;
+use crate::model::time::{Span, Time};
+use hashbrown::HashSet;
+use std::net::IpAddr;
+
+/// See the module.
+pub(super) struct QuicBlocked;
+
+static CARD: Card = Card {
+    rule: "quic.blocked",
+    kind: Kind::QuicBlocking,
+    mechanisms: &["initial_dropped", "answer_dropped", "stalled"],
+    claim: "QUIC to a server gets no answer, loses its answers or dies, while other traffic passes.",
+    ladder: "\
+client                        server
+  | Initial ---------> X         |   initial_dropped: sent on a growing timer, never answered,
+  | Initial ---------> X         |   while TCP, or QUIC with other names, gets through
+  | Initial -------------------> |   answer_dropped: the server repeats its flight
+  | <--- Initial, Handshake      |   although the client's packets
+  | ACK, Handshake ----> X       |   are there to be seen
+  | 1-RTT ... 1-RTT              |   stalled: data flowed,
+  | 1-RTT -----------> X         |   then nothing answers the probes",
+    needs: &[
+        "both directions",
+        "repeated packets, so that loss is excluded",
+        "something comparable that works: TCP, or other names over QUIC",
+    ],
+    innocent: &[
+        "server without QUIC",
+        "network that admits no UDP to port 443",
+        "outage of the line",
+        "path that does not carry 1,200-byte datagrams",
+        "packet loss",
+        "lost NAT mapping",
+    ],
+    confirm: "Ask the same address for another name over QUIC, and the same name from another network.",
+    sources: &[
+        "RFC 9000, RFC 9002 §6.2 (probe timeout)",
+        "Zohaib et al., USENIX Security 2025 (QUIC SNI, China)",
+        "Xue et al.: TSPU, IMC 2022 (Initials of version 1 dropped)",
+        "Elmenhorst et al., IMC 2021 (QUIC by endpoint, Iran)",
+    ],
+};
+
+/// An Initial fills its datagram to this size (RFC 9000 §14.1); older versions come close.
+const INITIAL_MIN: u32 = 1_000;
+/// Kin further away in time is no comparison.
+const NEAR: Span = Span::from_secs(180);
+
+impl Detector for QuicBlocked {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let flow = scene.flow;
+        let quic = flow.app == Some("quic") && flow.proto == Proto::UDP && silence::public(flow.server.ip);
+        // An ICMP error has another story: a closed port, or a router that refuses.
+        if !quic || !flow.icmp.is_empty() || flow.totals.client.packets == 0 || scene.source.quality.one_sided_share > 0.5 {
+            return None;
+        }
+        if flow.totals.server.packets == 0 {
+            return initial_dropped(scene);
+        }
+        answer_dropped(scene).or_else(|| stalled(scene))
+    }
+}
+
+/// What the capture shows of QUIC and TCP around the flow.
+struct Beside {
+    /// QUIC of this client to other servers.
+    elsewhere: Control,
+    /// Servers of this client that answer no QUIC, this one among them.
+    mute_servers: usize,
+    /// TCP of the same address, or of the same name.
+    tcp: Control,
+}
+
+impl Beside {
+    fn of(scene: &Scene<'_>) -> Self {
+        let flow = scene.flow;
+        let mut elsewhere = Control { kind: "same_client_other_servers_quic", n: 0, ok: 0 };
+        let mut tcp = Control { kind: "same_server_or_name_over_tcp", n: 0, ok: 0 };
+        let mut mute: HashSet<IpAddr> = HashSet::new();
+        let mut heard: HashSet<IpAddr> = HashSet::new();
+        mute.insert(flow.server.ip);
+        for f in scene.kin.with_client(flow.client.ip).filter(|f| near(f, flow)) {
+            let fallback = f.tcp.is_some()
+                && f.server.port == flow.server.port
+                && (f.server.ip == flow.server.ip || (f.asked_name().is_some() && f.asked_name() == flow.asked_name()));
+            if fallback && f.outcome != Outcome::Unknown {
+                tcp.n += 1;
+                tcp.ok += u32::from(f.outcome == Outcome::Ok && f.totals.server.payload > 0);
+            }
+            if f.app != Some("quic") || f.proto != flow.proto || !silence::public(f.server.ip) {
+                continue;
+            }
+            let answered = f.totals.server.packets > 0;
+            if answered {
+                heard.insert(f.server.ip);
+            } else {
+                mute.insert(f.server.ip);
+            }
+            if f.server.ip != flow.server.ip && f.outcome != Outcome::Unknown {
+                elsewhere.n += 1;
+                elsewhere.ok += u32::from(answered);
+            }
+        }
+        Self { elsewhere, mute_servers: mute.difference(&heard).count(), tcp }
+    }
+}
+
+fn near(f: &FlowRecord, flow: &FlowRecord) -> bool {
+    f.id != flow.id && f.first.ts.since(flow.last.ts) <= NEAR && flow.first.ts.since(f.last.ts) <= NEAR
+}
+
+fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
+    let flow = scene.flow;
+    // At the server its own silence is what shows.
+    if scene.vantage() == Vantage::Server {
+        return None;
+    }
+    let by = silence::answerable(scene);
+    let sent: Vec<&Brief> = flow.ladder.iter().filter(|p| p.side == Side::Client && p.ts <= by).collect();
+    // Only a client that heard nothing sends nothing but Initials: if it goes on to smaller packets, the capture missed the answers.
+    let whole = sent.iter().filter(|p| p.len >= INITIAL_MIN).count();
+    if whole * 3 < sent.len() * 2 || flow.ladder.between > 0 {
+        return None;
+    }
+    let bursts = silence::bursts(sent.iter().map(|p| p.ts));
+    let span = sent.last()?.ts.since(flow.first.ts);
+    let quiet = scene.source.last.map_or(Span::ZERO, |end| end.since(flow.last.ts));
+    let beside = Beside::of(scene);
+    let (other, same) = (scene.same_server_other_name(), scene.same_server_same_name());
+    // With every other name answered at this address, even a program that sends once and gives up shows something.
+    let lone = bursts < 2 && quiet > Span::from_secs(3) && other.ok >= 5 && other.ok == other.n;
+    let repeated = bursts >= 3 && span >= Span::from_millis(900);
+    let fell_back = bursts >= 2 && span >= Span::from_millis(400) && beside.tcp.ok > 0;
+    if !(repeated || fell_back || lone) {
+        return None;
+    }
+    // The same name answered at the same address: what is lost now and then is not blocked.
+    let fails = same.n - same.ok + 1;
+    if same.ok >= fails || silence::knocking(scene) {
+        return None;
+    }
+    let around = Around::of(scene, flow.first.ts, flow.last.ts.plus(Span::from_secs(1)));
+    let service = scene.label.is_some() && around.alive.ok > 0;
+    let all_quic = beside.elsewhere.ok == 0 && beside.mute_servers >= 2 && other.ok == 0;
+    if beside.tcp.ok == 0 && other.ok == 0 && beside.elsewhere.ok == 0 && !service {
+        return None;
+    }
+    let mut w = Weigh::default();
+    let frames: Vec<FrameNo> = sent.iter().map(|p| p.frame).take(16).collect();
+    let what = if all_quic { "QUIC" } else { flow.asked_name().unwrap_or("a server without a visible name") };
+    w.fact(
+        if bursts >= 3 { 2.0 } else { 1.0 },
+        format!("the Initial for {what} was sent {} times and never answered", sent.len()),
+        format!("{bursts} times over {span}"),
+        "an Initial, a Retry or a version negotiation of the server within a round trip",
+        &frames,
+    );
+    if beside.tcp.ok > 0 {
+        w.fact(1.5, "the same server, or the same name, answers over TCP", format!("{} connections", beside.tcp.ok), "-", &[]);
+    }
+    if other.ok > 0 {
+        w.fact(2.0, "the same address answers other names over QUIC", format!("{} of {}", other.ok, other.n), "-", &[]);
+        w.excluded("server without QUIC", "it answered other names");
+    } else {
+        w.against(0.0, "server without QUIC", "nothing at this address was seen to answer QUIC");
+    }
+    if all_quic {
+        w.fact(0.5, "no QUIC of this client is answered, whatever the name", format!("{} servers silent", beside.mute_servers), "-", &[]);
+        w.against(0.0, "network that admits no UDP to port 443", "many companies and some routers drop all of it");
+    } else if beside.elsewhere.ok > 0 || other.ok > 0 {
+        w.excluded("network that admits no UDP to port 443", format!("{} QUIC connections elsewhere were answered", beside.elsewhere.ok));
+    } else {
+        w.against(0.0, "network that admits no UDP to port 443", "no QUIC of this client was seen to be answered");
+    }
+    let udp = silence::udp_heard(scene, NEAR);
+    around.weigh_line(&mut w);
+    if bursts >= 3 {
+        w.excluded("packet loss", format!("{bursts} packets in a row would all have to be lost"));
+    } else {
+        w.against(0.0, "packet loss", format!("only {bursts} sent"));
+    }
+    let large = sent.iter().map(|p| p.len).min().unwrap_or(0);
+    if other.ok > 0 || beside.elsewhere.ok > 0 || silence::size_passes(scene, large) {
+        w.excluded("path that does not carry 1,200-byte datagrams", "packets as large arrived");
+    } else {
+        w.against(0.0, "path that does not carry 1,200-byte datagrams", "none as large was seen to arrive");
+    }
+    let differs = same.ok == 0 && other.ok >= 2 && other.ok * 2 > other.n && flow.asked_name().is_some();
+    let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+    let mut grade = match () {
+        () if differs && repeated && p < 0.001 => Grade::Confirmed,
+        () if differs && repeated && (fails >= 2 || bursts >= 4) => Grade::Likely,
+        () => Grade::Possible,
+    };
+    if scene.lossy() {
+        grade = grade.lowered().unwrap_or(Grade::Possible);
+    }
+    let mut needs = vec!["the same name over QUIC from another network"];
+    if other.n == 0 {
+        needs.push("QUIC to the same address with another name");
+    }
+    let control = vec![other, same, beside.tcp, beside.elsewhere, udp, around.alive];
+    let mut found = weigh::finding(scene, &claim("initial_dropped", grade, None, flow.first.ts), w, control, needs);
+    if all_quic {
+        // It is about QUIC as such: no name, no service, no address.
+        found.target = Target::default();
+    }
+    Some(found)
+}
+
+fn claim(mechanism: &'static str, grade: Grade, direction: Option<Direction>, started: Time) -> Claim {
+    Claim { rule: CARD.rule, kind: CARD.kind, mechanism, grade, direction, started, ooni_failure: Some("generic_timeout_error") }
+}
+
+/// The handshake goes round in circles: both sides repeat themselves, so one of them is not heard.
+fn answer_dropped(scene: &Scene<'_>) -> Option<Finding> {
+    let flow = scene.flow;
+    if flow.ladder.between > 0 || flow.notes.client_hello().is_none() {
+        return None;
+    }
+    let of = |side| flow.ladder.iter().filter(move |p: &&Brief| p.side == side);
+    let first_answer = of(Side::Server).next()?;
+    let client: Vec<&Brief> = of(Side::Client).filter(|p| p.ts > first_answer.ts).collect();
+    let server: Vec<&Brief> = of(Side::Server).collect();
+    // The server's first flight, by lengths; what it sends later must be the same again, on a growing timer.
+    let mut starts: Vec<&Brief> = Vec::new();
+    let mut last: Option<Time> = None;
+    for p in &server {
+        if last.is_none_or(|l| p.ts.since(l) >= Span::from_millis(150)) {
+            starts.push(p);
+        }
+        last = Some(p.ts);
+    }
+    let flight: Vec<u32> = server.iter().take_while(|p| starts.get(1).is_none_or(|s| p.ts < s.ts)).map(|p| p.len).collect();
+    let again = starts.len() >= 3 && starts.iter().all(|p| p.len >= INITIAL_MIN && flight.contains(&p.len));
+    let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).collect();
+    let growing = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
+    let answers = silence::bursts(client.iter().map(|p| p.ts));
+    let span = starts.last()?.ts.since(first_answer.ts);
+    if !again || !growing || answers < 2 || span < Span::from_millis(900) {
+        return None;
+    }
+    let restarted = client.iter().all(|p| p.len >= INITIAL_MIN);
+    let direction = match (scene.vantage(), restarted) {
+        (Vantage::Client, _) | (Vantage::Mid | Vantage::Unknown, false) => Direction::C2s,
+        (Vantage::Server, _) | (Vantage::Mid | Vantage::Unknown, true) => Direction::S2c,
+    };
+    let around = Around::of(scene, flow.first.ts, flow.last.ts);
+    let other = scene.same_server_other_name();
+    if around.alive.ok == 0 && other.ok == 0 {
+        return None;
+    }
+    let mut w = Weigh::default();
+    let frames: Vec<FrameNo> = starts.iter().chain(&client).map(|p| p.frame).take(16).collect();
+    w.fact(
+        2.0,
+        format!("the server sent the beginning of its handshake {} times, although the client kept answering", starts.len()),
+        format!("{} datagrams of the client over {span}", client.len()),
+        "the handshake goes on after one round trip",
+        &frames,
+    );
+    around.weigh(&mut w);
+    w.against(0.0, "client that cannot complete the handshake", "a program that answers wrongly would look the same");
+    let control = vec![other, scene.same_server_same_name(), around.alive];
+    let claim = claim("answer_dropped", Grade::Possible, Some(direction), first_answer.ts);
+    Some(weigh::finding(scene, &claim, w, control, vec!["a capture at the other end", "QUIC to the same address with another name"]))
+}
+
+/// Data flowed; then, without a pause, nothing answers any more, however often the client asks.
+fn stalled(scene: &Scene<'_>) -> Option<Finding> {
+    let flow = scene.flow;
+    let heard = flow.totals.server.last?;
+    if scene.vantage() == Vantage::Server || flow.totals.server.packets < 4 || flow.totals.client.packets < 6 {
+        return None;
+    }
+    let onward: Vec<&Brief> = flow.ladder.iter().filter(|p| p.side == Side::Client && p.frame > heard.frame).collect();
+    let (first, last) = (onward.first()?, onward.last()?);
+    let span = last.ts.since(heard.ts);
+    let bursts = silence::bursts(onward.iter().map(|p| p.ts));
+    // After a pause the mapping in a NAT, or the connection itself, may be gone without a word (RFC 9000 §10.1).
+    let paused = flow.ladder.between == 0 && first.ts.since(heard.ts) > Span::from_secs(5);
+    if bursts < 5 || span < Span::from_secs(5) || paused || heard.ts.since(flow.first.ts) > Span::from_secs(600) {
+        return None;
+    }
+    // Probes come on a timer that doubles; a program that sends on its own clock (a game, a call) does not double.
+    let gaps: Vec<i64> =
+        onward.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).filter(|g| *g > 100_000_000).collect();
+    let doubling =
+        gaps.len() >= 3 && gaps.windows(2).filter(|g| matches!(g, [a, b] if *b * 10 >= *a * 14)).count() * 3 >= (gaps.len() - 1) * 2;
+    if !doubling {
+        return None;
+    }
+    let around = Around::of(scene, heard.ts, last.ts);
+    if around.alive.ok == 0 {
+        return None;
+    }
+    let mut w = Weigh::default();
+    let frames: Vec<FrameNo> = std::iter::once(heard.frame).chain(onward.iter().map(|p| p.frame)).take(16).collect();
+    w.fact(
+        2.0,
+        format!("after {} packets of the server nothing came any more", flow.totals.server.packets),
+        format!("{} probes of the client over {span}", onward.len()),
+        "an acknowledgement within a round trip",
+        &frames,
+    );
+    around.weigh(&mut w);
+    w.excluded("lost NAT mapping", "the client had not paused");
+    let control = vec![around.other_name, around.same_name, around.alive];
+    let claim = claim("stalled", Grade::Possible, None, heard.ts);
+    Some(weigh::finding(scene, &claim, w, control, vec!["the same again", "a capture at the server"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::flow::{Closed, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::key::Endpoint;
+    use crate::model::note::{ClientHello, Fact, Note, Notes};
+    use crate::model::packet::TcpFlags;
+    use crate::model::scene::Kin;
+    use crate::model::seq::{Pos, Seq};
+    use crate::model::side::PerSide;
+    use crate::model::source::SourceFacts;
+
+    /// One packet of a ladder: milliseconds, sender, bytes.
+    type Step = (i64, char, u32);
+
+    fn flow(frame: u64, server: u8, app: Option<&'static str>, steps: &[Step]) -> FlowRecord {
+        let mut totals: PerSide<Totals> = PerSide::default();
+        let mut ladder = Ladder::default();
+        for (i, &(ms, who, len)) in steps.iter().enumerate() {
+            let side = if who == 'c' { Side::Client } else { Side::Server };
+            let (frame, ts) = (FrameNo(frame + i as u64), Time::from_nanos(ms * 1_000_000));
+            let t = &mut totals[side];
+            t.packets += 1;
+            t.first.get_or_insert(Moment { frame, ts });
+            t.last = Some(Moment { frame, ts });
+            ladder.head.push(Brief {
+                frame,
+                ts,
+                side,
+                flags: TcpFlags(0),
+                seq: Pos::FIRST,
+                ack: Pos::FIRST,
+                seq_raw: Seq(0),
+                ack_raw: Seq(0),
+                len,
+                window: 0,
+                ttl: 64,
+                tos: 0,
+                ip_id: None,
+                df: true,
+                options: 0,
+                ip_len: 0,
+                flow_label: 0,
+                marks: 0,
+            });
+        }
+        let at = |p: Option<&Brief>| p.map(|p| Moment { frame: p.frame, ts: p.ts }).expect("a flow has packets");
+        let hello = ClientHello { sni: Some("news.example.org".into()), ..ClientHello::default() };
+        let mut notes = Notes::default();
+        if app == Some("quic") {
+            let fact = Fact::ClientHello(Box::new(hello));
+            notes.push(Note { frame: FrameNo(frame), ts: Time::default(), side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
+        }
+        let answered = totals.server.packets > 0;
+        FlowRecord {
+            id: FlowId { source: 0, frame: FrameNo(frame) },
+            proto: Proto::UDP,
+            client: Endpoint::new([192, 168, 1, 2].into(), 40_000),
+            server: Endpoint::new([198, 51, 100, server].into(), 443),
+            role_basis: RoleBasis::FirstDatagram,
+            first: at(ladder.head.first()),
+            last: at(ladder.head.last()),
+            totals,
+            app,
+            tcp: None,
+            ladder,
+            notes,
+            icmp: Vec::new(),
+            owner: None,
+            closed: Closed::CaptureEnd,
+            outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
+            stage: Stage::None,
+        }
+    }
+
+    /// The judgement about `steps`, beside other flows of the same client.
+    fn judge(steps: &[Step], others: &[FlowRecord]) -> Option<Finding> {
+        let mut flows = vec![flow(1, 1, Some("quic"), steps)];
+        flows.extend_from_slice(others);
+        let labels = vec![None; flows.len()];
+        let mut kin = Kin { flows: &flows, labels: &labels, ..Kin::default() };
+        for (i, f) in flows.iter().enumerate() {
+            kin.by_client.entry(f.client.ip).or_default().push(i as u32);
+            kin.by_server.entry(f.server.ip).or_default().push(i as u32);
+        }
+        let source = SourceFacts { last: Some(Time::from_nanos(60_000_000_000)), ..SourceFacts::default() };
+        QuicBlocked.judge(&Scene { flow: &flows[0], label: None, kin: &kin, source: &source })
+    }
+
+    /// Something else that is answered all the time.
+    fn alive(app: Option<&'static str>) -> FlowRecord {
+        let steps: Vec<Step> = (0..60).flat_map(|s| [(s * 500, 'c', 100), (s * 500 + 30, 's', 100)]).collect();
+        flow(1_000, 2, app, &steps)
+    }
+
+    const INITIALS: [Step; 4] = [(0, 'c', 1200), (1000, 'c', 1200), (3000, 'c', 1200), (7000, 'c', 1200)];
+
+    #[test]
+    fn initials_without_an_answer_need_something_comparable_that_works() {
+        assert!(judge(&INITIALS, &[]).is_none());
+        assert!(judge(&INITIALS, &[alive(Some("dns"))]).is_none());
+        let found = judge(&INITIALS, &[alive(Some("quic"))]).expect("QUIC elsewhere is answered");
+        assert_eq!((found.mechanism, found.grade), ("initial_dropped", Grade::Possible));
+    }
+
+    #[test]
+    fn a_client_that_goes_on_after_its_initials_was_answered_out_of_sight() {
+        let steps = [(0, 'c', 1200), (1000, 'c', 1200), (1100, 'c', 80), (1200, 'c', 300), (3000, 'c', 1200), (3100, 'c', 60)];
+        assert!(judge(&steps, &[alive(Some("quic"))]).is_none());
+    }
+
+    #[test]
+    fn one_lost_initial_is_a_lost_packet() {
+        assert!(judge(&[(0, 'c', 1200)], &[alive(Some("quic"))]).is_none());
+    }
+
+    #[test]
+    fn a_server_that_repeats_its_flight_to_a_client_that_answers_is_not_heard() {
+        let circle = [
+            (0, 'c', 1200),
+            (40, 's', 1252),
+            (41, 's', 1252),
+            (42, 's', 700),
+            (45, 'c', 1200),
+            (340, 's', 1252),
+            (345, 'c', 90),
+            (940, 's', 1252),
+            (945, 'c', 90),
+            (2140, 's', 1252),
+        ];
+        assert_eq!(judge(&circle, &[alive(None)]).map(|f| f.mechanism), Some("answer_dropped"));
+        // A program that sends one Initial and never answers makes every server repeat itself.
+        let probe = [(0, 'c', 1200), (40, 's', 1252), (340, 's', 1252), (940, 's', 1252), (2140, 's', 1252)];
+        assert!(judge(&probe, &[alive(None)]).is_none());
+    }
+
+    #[test]
+    fn probes_on_a_doubling_timer_show_a_dead_path_and_pauses_do_not() {
+        let mut steps: Vec<Step> = (0..10).flat_map(|i| [(i * 50, 'c', 100), (i * 50 + 30, 's', 1200)]).collect();
+        let done = steps.clone();
+        steps.extend([(500, 'c', 60), (800, 'c', 60), (1400, 'c', 60), (2600, 'c', 60), (5000, 'c', 60), (9800, 'c', 60)]);
+        assert_eq!(judge(&steps, &[alive(None)]).map(|f| f.mechanism), Some("stalled"));
+        assert!(judge(&steps, &[]).is_none(), "nothing else works: the line may be down");
+        let mut paused = done.clone();
+        paused.extend([(40_000, 'c', 60), (40_300, 'c', 60), (40_900, 'c', 60), (42_100, 'c', 60), (44_500, 'c', 60), (49_300, 'c', 60)]);
+        assert!(judge(&paused, &[alive(None)]).is_none(), "a NAT forgets");
+        let mut clock = done;
+        clock.extend((0..20).map(|i| (600 + i * 300, 'c', 60)));
+        assert!(judge(&clock, &[alive(None)]).is_none(), "its own clock is no timer");
+    }
+}
