@@ -6,7 +6,7 @@ use crate::model::flow::{FlowRecord, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelGrade, Role};
-use crate::model::note::{ClientHello, Fact, Stun};
+use crate::model::note::{ClientHello, Fact, Shape, Stun, UserName};
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -21,6 +21,15 @@ pub struct DnsLead<'a> {
     pub unique: bool,
 }
 
+/// A call of the same client that announced this flow's other end as its peer, shortly before.
+#[derive(Clone, Copy, Debug)]
+pub struct Companion<'a> {
+    /// The service of that call.
+    pub service: &'a str,
+    /// Frame that announced the peer.
+    pub frame: FrameNo,
+}
+
 /// Odds of any one service before evidence: about 1 flow in 300.
 const PRIOR: i16 = -25;
 /// An ambiguous DNS answer is worth 8 dB where a unique one is worth 20.
@@ -29,6 +38,8 @@ const AMBIGUOUS_DNS: (i16, i16) = (8, 20);
 const MISMATCH: i16 = -15;
 /// The name of a decoy hello.
 const DECOY: i16 = -30;
+/// An address and port that a call of the same client named as its peer's: the two have both in common.
+const COMPANION: i16 = 32;
 /// A label that leads the next by less is ambiguous …
 const MARGIN: i16 = 3;
 /// … and no surer than this: "possible".
@@ -59,6 +70,8 @@ enum Told<'a> {
     Tls(&'a TlsRule, &'a ClientHello),
     Certificate(&'a str),
     Stun(&'a StunRule, &'a Stun),
+    Shape(Shape),
+    Companion(Companion<'a>),
     Decoy(&'a str),
     Mismatch(&'a str, IpAddr),
 }
@@ -76,6 +89,11 @@ impl Book {
     ///
     /// Plain DNS flows have no service: asking for a name is not using it.
     pub fn label(&self, flow: &FlowRecord, dns: &[DnsLead<'_>]) -> Option<Label> {
+        self.label_beside(flow, dns, None)
+    }
+
+    /// As [`Book::label`], of a flow whose address a call of the same client announced as its peer's.
+    pub fn label_beside(&self, flow: &FlowRecord, dns: &[DnsLead<'_>], companion: Option<Companion<'_>>) -> Option<Label> {
         if (flow.proto != Proto::TCP && flow.proto != Proto::UDP) || is_plain_dns(flow) {
             return None;
         }
@@ -85,6 +103,8 @@ impl Book {
         self.addresses(flow, &mut found);
         self.handshake(flow, &mut found);
         self.stun(flow, &mut found);
+        self.shapes(flow, &mut found);
+        self.companion(companion, &mut found);
         if found.is_empty() {
             return None;
         }
@@ -258,6 +278,49 @@ impl Book {
         }
     }
 
+    /// Shapes. What a tunnel or a proxy carries does not say whose flow it is.
+    fn shapes<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
+        if flow.notes.shapes().next().is_none() {
+            return;
+        }
+        let mut carrier = None;
+        for (service, r) in &self.shapes {
+            let Some(rule) = self.services.get(*service).and_then(|s| s.shapes.get(*r)) else { continue };
+            let port_fits = rule.scope.allows(flow.proto, flow.server.port)
+                || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
+            if !port_fits || rule.home && !found.iter().any(|m| m.service == *service && m.class == EvidenceClass::Ip) {
+                continue;
+            }
+            let Some((note, shape)) = flow.notes.shapes().find(|(_, shape)| *shape == rule.shape) else { continue };
+            let narrow = rule.scope.narrowness();
+            keep(
+                found,
+                Match { service: *service, class: rule.class, db: rule.db, narrow, role: rule.role, frame: note.frame, told: Told::Shape(shape) },
+            );
+            if rule.carries {
+                carrier = Some(*service);
+            }
+        }
+        if let Some(carrier) = carrier {
+            found.retain(|m| m.service == carrier || !matches!(m.class, EvidenceClass::Name | EvidenceClass::Fp));
+        }
+    }
+
+    fn companion<'a>(&'a self, companion: Option<Companion<'a>>, found: &mut Matches<'a>) {
+        let Some(c) = companion else { return };
+        if let Ok(service) = self.services.binary_search_by(|s| (*s.info.id).cmp(c.service)) {
+            found.push(Match {
+                service,
+                class: EvidenceClass::Context,
+                db: COMPANION,
+                narrow: 0,
+                role: Some(Role::Call),
+                frame: c.frame,
+                told: Told::Companion(c),
+            });
+        }
+    }
+
     fn contradictions<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
         let Some(own) = flow.notes.client_hello().and_then(|(_, h)| h.sni.as_deref()) else { return self.decoys(flow, None, found) };
         let mut against: SmallVec<[Match<'a>; 2]> = SmallVec::new();
@@ -390,7 +453,8 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
             C::Name | C::Stun | C::Bytes => 45,
             C::Dns | C::Pattern => 20,
             C::Ip if of_class().any(|m| matches!(m.told, Told::Address(_, r) if r.owner == Ownership::Exclusive)) => 35,
-            C::Ip | C::Context => 10,
+            C::Ip => 10,
+            C::Context => COMPANION,
             C::Port => 3,
             // An ALPN of its own is nearly a name.
             C::Fp if of_class().any(|m| matches!(m.told, Told::Tls(r, _) if !r.alpn.is_empty())) => 40,
@@ -406,7 +470,7 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
 /// The role of the strongest rule that has one: what was said in the flow comes before where it went.
 fn role(own: &[&Match<'_>]) -> Option<Role> {
     let rank = |m: &Match<'_>| match m.class {
-        EvidenceClass::Stun => 0,
+        EvidenceClass::Stun | EvidenceClass::Crypto => 0,
         EvidenceClass::Name => 1,
         EvidenceClass::Dns => 2,
         EvidenceClass::Bytes | EvidenceClass::Fp => 3,
@@ -439,6 +503,10 @@ fn is_plain_dns(flow: &FlowRecord) -> bool {
     if flow.app == Some("dns") || flow.notes.dns().next().is_some() {
         return true;
     }
+    // Tunnels like to use the port that is open everywhere.
+    if flow.notes.shapes().next().is_some() {
+        return false;
+    }
     let port = |p: u16| matches!(p, 53 | 5353 | 5355);
     (port(flow.server.port) || (sides_uncertain(flow) && port(flow.client.port)))
         && !flow.notes.list.iter().any(|n| matches!(n.fact, Fact::ClientHello(_) | Fact::HttpRequest(_) | Fact::Stun(_)))
@@ -454,6 +522,7 @@ fn stun_fits(rule: &StunRule, m: &Stun) -> bool {
         && rule.only_attrs.as_ref().is_none_or(|only| *only == m.attributes)
         && rule.len.is_none_or(|r| u16::try_from(m.len).is_ok_and(|n| r.has(n)))
         && rule.username_len.is_none_or(|r| r.has(m.username_len))
+        && rule.username.is_none_or(|u| u == m.username)
 }
 
 impl Told<'_> {
@@ -480,6 +549,8 @@ impl Told<'_> {
             }
             Self::Certificate(name) => format!("certificate {name}"),
             Self::Stun(rule, m) => stun_says(rule, m),
+            Self::Shape(shape) => shape.says().to_owned(),
+            Self::Companion(c) => format!("a {} call of this client named this address as its peer's", c.service),
             Self::Decoy(name) => format!("{name} is only the name of a decoy"),
             Self::Mismatch(name, ip) => format!("{name} does not stand at {ip}"),
         }
@@ -514,6 +585,9 @@ fn stun_says(rule: &StunRule, m: &Stun) -> String {
     }
     if rule.username_len.is_some() {
         parts.push(format!("a user name of {} bytes", m.username_len));
+    }
+    if let Some((_, pattern)) = rule.username.and_then(|u| UserName::ALL.iter().find(|(p, _)| *p == u)) {
+        parts.push(format!("a user name like {pattern}"));
     }
     if rule.len.is_some() {
         parts.push(format!("length {}", m.len));
