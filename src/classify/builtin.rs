@@ -26,6 +26,7 @@ pub(super) const FILES: &[(&str, &str)] = &[
     ("services/max.toml", include_str!("services/max.toml")),
     ("services/meek.toml", include_str!("services/meek.toml")),
     ("services/messenger.toml", include_str!("services/messenger.toml")),
+    ("services/mtproxy.toml", include_str!("services/mtproxy.toml")),
     ("services/odnoklassniki.toml", include_str!("services/odnoklassniki.toml")),
     ("services/openvpn.toml", include_str!("services/openvpn.toml")),
     ("services/outline.toml", include_str!("services/outline.toml")),

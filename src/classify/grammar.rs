@@ -2,7 +2,9 @@
 
 use super::error::LoadError;
 use super::fields::{Fields, Source};
-use super::service::{Category, CidrRule, DomainRule, Hosting, Ownership, PortRule, Range, Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule};
+use super::service::{
+    Category, CidrRule, DomainRule, Hosting, Ownership, PortRule, Range, Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
+};
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
 use crate::model::note::{Shape, UserName};
@@ -23,7 +25,8 @@ const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db
     "source", "updated", "unverified"];
 const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
 const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
-const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "no_sni", "db", "role", "proto", "port", "source", "updated", "unverified"];
+const TLS_KEYS: &[&str] =
+    &["alpn", "ja4", "cert_cn", "no_sni", "odd_finished", "db", "role", "proto", "port", "source", "updated", "unverified"];
 #[rustfmt::skip]
 const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "username", "db", "role", "proto", "port",
     "source", "updated", "unverified"];
@@ -244,11 +247,18 @@ fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
         ja4: f.list("ja4", |s| Ok(s.into()))?,
         cert_cn: f.list("cert_cn", |s| Ok(s.to_ascii_lowercase().into()))?,
         no_sni: f.flag("no_sni")?,
+        odd_finished: f.flag("odd_finished")?.unwrap_or(false),
         scope: scope(f)?,
         db: needed_weight(f)?,
         role: role(f)?,
     };
-    if rule.alpn.is_empty() && rule.ja4.is_empty() && rule.cert_cn.is_empty() && rule.no_sni.is_none() && rule.scope.ports.is_empty() {
+    if rule.alpn.is_empty()
+        && rule.ja4.is_empty()
+        && rule.cert_cn.is_empty()
+        && rule.no_sni.is_none()
+        && !rule.odd_finished
+        && rule.scope.ports.is_empty()
+    {
         return Err(f.table_fault("needs one of `alpn`, `ja4`, `cert_cn`, `no_sni`, `port`"));
     }
     Ok(rule)

@@ -40,7 +40,7 @@
 //! db = 3
 //!
 //! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
-//! alpn = ["example/1"]           # also ja4, cert_cn, no_sni
+//! alpn = ["example/1"]           # also ja4, cert_cn, no_sni, odd_finished
 //! db = 40
 //!
 //! [[service.stun]]               # all conditions must hold for one message; different rules add up

@@ -266,6 +266,8 @@ pub(super) struct TlsRule {
     pub cert_cn: Vec<Box<str>>,
     /// Server name absent (true) or present (false).
     pub no_sni: Option<bool>,
+    /// The client's first encrypted record is not as long as a Finished message is.
+    pub odd_finished: bool,
     pub scope: Scope,
     pub db: i16,
     pub role: Option<Role>,

@@ -7,6 +7,7 @@ use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelGrade, Role};
 use crate::model::note::{ClientHello, Fact, Shape, Stun, UserName};
+use crate::model::side::Side;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -207,12 +208,14 @@ impl Book {
             if !rule.scope.allows(flow.proto, flow.server.port) {
                 continue;
             }
-            let about_hello = !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.cert_cn.is_empty();
+            let about_hello =
+                !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.odd_finished || rule.cert_cn.is_empty();
             let hello_fits = || {
                 hello.is_some_and(|(_, h)| {
                     (rule.alpn.is_empty() || rule.alpn.iter().any(|a| h.alpn.contains(a)))
                         && (rule.ja4.is_empty() || rule.ja4.contains(&h.ja4))
                         && rule.no_sni.is_none_or(|no| h.sni.is_none() == no)
+                        && (!rule.odd_finished || odd_finished(flow, h))
                 })
             };
             if about_hello && !hello_fits() {
@@ -295,7 +298,15 @@ impl Book {
             let narrow = rule.scope.narrowness();
             keep(
                 found,
-                Match { service: *service, class: rule.class, db: rule.db, narrow, role: rule.role, frame: note.frame, told: Told::Shape(shape) },
+                Match {
+                    service: *service,
+                    class: rule.class,
+                    db: rule.db,
+                    narrow,
+                    role: rule.role,
+                    frame: note.frame,
+                    told: Told::Shape(shape),
+                },
             );
             if rule.carries {
                 carrier = Some(*service);
@@ -512,6 +523,17 @@ fn is_plain_dns(flow: &FlowRecord) -> bool {
         && !flow.notes.list.iter().any(|n| matches!(n.fact, Fact::ClientHello(_) | Fact::HttpRequest(_) | Fact::Stun(_)))
 }
 
+/// TLS 1.3 without early data: the client's first record is Finished, 53 or 69 bytes with its tag (RFC 8446 §4.4.4), or an alert of 19.
+/// Imitations go on with data at once.
+fn odd_finished(flow: &FlowRecord, hello: &ClientHello) -> bool {
+    let first = flow.notes.list.iter().find_map(|n| match n.fact {
+        Fact::TlsApplicationData { record_len } if n.side == Side::Client => Some(record_len),
+        _ => None,
+    });
+    let modern = flow.notes.server_hello().is_some_and(|(_, s)| s.version == 0x0304);
+    modern && !hello.psk && !hello.early_data && flow.proto == Proto::TCP && first.is_some_and(|len| !matches!(len, 53 | 69 | 19))
+}
+
 fn stun_fits(rule: &StunRule, m: &Stun) -> bool {
     let text = |want: &[Box<str>], have: &Option<Box<str>>| want.is_empty() || have.as_ref().is_some_and(|h| want.contains(h));
     let in_any = |ranges: &[super::service::Range], n: u16| ranges.iter().any(|r| r.has(n));
@@ -540,7 +562,8 @@ impl Told<'_> {
                 let alpn = rule.alpn.iter().find(|a| hello.alpn.contains(a)).map(|a| format!("ALPN {a}"));
                 let ja4 = (!rule.ja4.is_empty()).then(|| format!("JA4 {}", hello.ja4));
                 let sni = rule.no_sni.map(|no| if no { "no server name" } else { "a server name" }.to_owned());
-                let parts: Vec<String> = [alpn, ja4, sni].into_iter().flatten().collect();
+                let odd = rule.odd_finished.then(|| "no Finished message".to_owned());
+                let parts: Vec<String> = [alpn, ja4, sni, odd].into_iter().flatten().collect();
                 if parts.is_empty() {
                     "TLS handshake on its assigned port".to_owned()
                 } else {

@@ -234,7 +234,8 @@ impl Conversation {
             *app = name;
         }
         let shape = match kind {
-            Kind::Socks => Some(Shape::Socks),
+            // Other protocols begin like a SOCKS client; none is answered like one.
+            Kind::Socks if pen.side == Side::Server && socks::agrees(view) => Some(Shape::Socks),
             Kind::Text(_, shape) => shape,
             _ => None,
         };

@@ -85,6 +85,10 @@ impl Datagrams {
                     app.get_or_insert(if shape == Shape::Rtp { "rtp" } else { "rtcp" });
                     pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
                 }
+                // Keys from the signalling: ICE, but no DTLS.
+                if self.stun > 0 && self.dtls.is_none() && self.media.as_mut().is_some_and(|m| m.ringrtc()) {
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::SignalRtp));
+                }
                 known = false;
             }
             _ => known = false,

@@ -107,7 +107,7 @@ pub enum Shape {
     WireGuard,
     /// WireGuard data: one index and a rising counter in each direction.
     WireGuardData,
-    /// OpenVPN client reset of an exact size.
+    /// OpenVPN reset of an exact size.
     OpenVpnReset,
     /// OpenVPN reset pair: the server repeats the client's session.
     OpenVpn,
@@ -141,7 +141,7 @@ pub enum Shape {
     TgReflector,
     /// OICQ datagram: version, command, number and end mark.
     Oicq,
-    /// XMPP stream header.
+    /// XMPP stream header or stanzas.
     Xmpp,
     /// IRC registration.
     Irc,
@@ -187,7 +187,7 @@ impl Shape {
         (Self::WireGuardInit, "wireguard_init", "WireGuard initiation of 148 bytes with an empty cookie"),
         (Self::WireGuard, "wireguard", "WireGuard answer that repeats the initiator's index"),
         (Self::WireGuardData, "wireguard_data", "WireGuard data: one index and a rising counter in each direction"),
-        (Self::OpenVpnReset, "openvpn_reset", "OpenVPN client reset of an exact size"),
+        (Self::OpenVpnReset, "openvpn_reset", "OpenVPN reset of an exact size"),
         (Self::OpenVpn, "openvpn", "OpenVPN reset pair: the server repeats the client's session"),
         (Self::IkeMessage, "ike_message", "IKE message whose payloads fill it exactly"),
         (Self::Ike, "ike", "IKE exchange: both sides carry the initiator's SPI"),
@@ -204,7 +204,7 @@ impl Shape {
         (Self::TgPing, "tg_ping", "Telegram reflector ping"),
         (Self::TgReflector, "tg_reflector", "Telegram reflector: one tag before every datagram of both sides"),
         (Self::Oicq, "oicq", "OICQ datagram: version, command, number and end mark"),
-        (Self::Xmpp, "xmpp", "XMPP stream header"),
+        (Self::Xmpp, "xmpp", "XMPP stream header or stanzas"),
         (Self::Irc, "irc", "IRC registration"),
         (Self::Sip, "sip", "SIP message with its Via header"),
         (Self::ZoomSfu, "zoom_sfu", "Zoom media setup: the server repeats the client's token"),

@@ -8,11 +8,17 @@ pub(super) fn judge(h: &Heads) -> Verdict {
     if !first(&h.client, &[b"NICK ", b"USER ", b"PASS ", b"CAP LS", b"CAP REQ"]) {
         return Verdict::No;
     }
-    let has = |what: &[u8]| h.client.starts_with(what) || h.client.windows(what.len().saturating_add(1)).any(|w| w.strip_prefix(b"\n") == Some(what));
+    let has = |what: &[u8]| {
+        h.client.starts_with(what) || h.client.windows(what.len().saturating_add(1)).any(|w| w.strip_prefix(b"\n") == Some(what))
+    };
     let nick = has(b"NICK ");
     // USER <name> <mode> <host> :<real name>
     let user = lines(&h.client).any(|l| l.strip_prefix(b"USER ").is_some_and(|rest| rest.iter().filter(|b| **b == b' ').count() >= 3));
-    if nick && (user || has(b"CAP LS") || has(b"CAP REQ") || lines(&h.server).any(greets)) { Verdict::Yes(Shape::Irc) } else { Verdict::Wait }
+    if nick && (user || has(b"CAP LS") || has(b"CAP REQ") || lines(&h.server).any(greets)) {
+        Verdict::Yes(Shape::Irc)
+    } else {
+        Verdict::Wait
+    }
 }
 
 fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -15,7 +15,9 @@ pub(super) fn judge(t: &Talk<'_>) -> Verdict {
     let mut at = 12usize;
     let mut first = true;
     while at < t.len {
-        let (Some(bits), Some(vendor), Some(kind)) = (be16(t.bytes, at), be16(t.bytes, at.saturating_add(2)), be16(t.bytes, at.saturating_add(4))) else {
+        let (Some(bits), Some(vendor), Some(kind)) =
+            (be16(t.bytes, at), be16(t.bytes, at.saturating_add(2)), be16(t.bytes, at.saturating_add(4)))
+        else {
             return Verdict::No;
         };
         let size = bits & 0x3ff;

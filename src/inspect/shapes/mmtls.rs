@@ -13,7 +13,10 @@ pub(super) fn judge(h: &Heads) -> Verdict {
                     at = at.saturating_add(len).saturating_add(5);
                     records = records.saturating_add(1);
                 }
-                (_, _, _, None) if head.get(at..).is_some_and(|rest| rest.len() < 5) && (at > 0 || byte(head, 0).is_some_and(|b| matches!(b, 0x15..=0x17 | 0x19))) => {
+                (_, _, _, None)
+                    if head.get(at..).is_some_and(|rest| rest.len() < 5)
+                        && (at > 0 || byte(head, 0).is_some_and(|b| matches!(b, 0x15..=0x17 | 0x19))) =>
+                {
                     wait = true;
                     break;
                 }

@@ -46,7 +46,9 @@ pub(super) fn obfuscated(h: &Heads) -> Verdict {
         return Verdict::No;
     }
     // One block tells.
-    let Some(tag) = h.client.get(..INIT).and_then(opened).and_then(|open| part(&open, 56, 4).map(<[u8]>::to_vec)) else { return Verdict::No };
+    let Some(tag) = h.client.get(..INIT).and_then(opened).and_then(|open| part(&open, 56, 4).map(<[u8]>::to_vec)) else {
+        return Verdict::No;
+    };
     let transport = match tag.as_slice() {
         [0xef, 0xef, 0xef, 0xef] => Transport::Abridged,
         [0xee, 0xee, 0xee, 0xee] => Transport::Intermediate,

@@ -49,7 +49,23 @@ fn answers(packet: &[u8], len: usize, asked: &[u8], asked_len: usize) -> bool {
         return true;
     }
     let twelve_more = asked_len.checked_add(12) == Some(len);
-    numbered(packet, 9) && numbered(asked, 9) && (twelve_more && asked_len == 54 || byte(asked, 0) == Some(CLIENT_V3) && (66..=80).contains(&len))
+    numbered(packet, 9)
+        && numbered(asked, 9)
+        && (twelve_more && asked_len == 54 || byte(asked, 0) == Some(CLIENT_V3) && (66..=80).contains(&len))
+}
+
+/// A server's reset of which the client's part is not in the capture: every byte but session ids, HMAC and time is fixed.
+fn reset_of_server(packet: &[u8], len: usize) -> bool {
+    byte(packet, 0) == Some(SERVER_V2)
+        && HMACS.iter().any(|hmac| {
+            let at = if *hmac == 0 { 9 } else { hmac.saturating_add(17) };
+            len == at.saturating_add(17)
+                && byte(packet, at) == Some(1)
+                && zeros(packet, at.saturating_add(1), 4)
+                && part(packet, at.saturating_add(5), 8).is_some_and(super::varied)
+                && zeros(packet, at.saturating_add(13), 4)
+                && (*hmac == 0 || numbered(packet, hmac.saturating_add(9)))
+        })
 }
 
 pub(super) fn datagrams(t: &Talk<'_>) -> Verdict {
@@ -59,7 +75,10 @@ pub(super) fn datagrams(t: &Talk<'_>) -> Verdict {
     if t.others().any(|g| reset(&g.bytes, g.len) && answers(t.bytes, t.len, &g.bytes, g.len)) {
         return Verdict::Yes(Shape::OpenVpn);
     }
-    if t.before.is_empty() { Verdict::No } else { Verdict::Wait }
+    if t.before.is_empty() {
+        return if reset_of_server(t.bytes, t.len) { Verdict::Sofar(Shape::OpenVpnReset) } else { Verdict::No };
+    }
+    Verdict::Wait
 }
 
 /// The same behind a two-byte length.
@@ -82,7 +101,11 @@ pub(super) fn stream(h: &Heads) -> Verdict {
     }
     match packet(Side::Server) {
         Some((answer, len)) if answer.len() >= len.min(112) => {
-            if answers(answer, len, asked, asked_len) { Verdict::Yes(Shape::OpenVpn) } else { Verdict::No }
+            if answers(answer, len, asked, asked_len) {
+                Verdict::Yes(Shape::OpenVpn)
+            } else {
+                Verdict::No
+            }
         }
         _ => Verdict::Sofar(Shape::OpenVpnReset),
     }

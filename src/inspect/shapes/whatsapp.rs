@@ -40,7 +40,9 @@ fn header(head: &[u8]) -> Result<(usize, bool), Verdict> {
         at = routing.saturating_add(7);
     }
     prefix(b"WA", at)?;
-    let (Some(major), Some(dictionary)) = (byte(head, at.saturating_add(2)), byte(head, at.saturating_add(3))) else { return Err(Verdict::Wait) };
+    let (Some(major), Some(dictionary)) = (byte(head, at.saturating_add(2)), byte(head, at.saturating_add(3))) else {
+        return Err(Verdict::Wait);
+    };
     if !(1..=9).contains(&major) || dictionary > 20 {
         return Err(Verdict::No);
     }
@@ -78,7 +80,8 @@ pub(super) fn judge(h: &Heads) -> Verdict {
     if !(2..HELLO_MAX).contains(&first) || !opens(byte(&h.client, body), 0x12) {
         return Verdict::No;
     }
-    if !old && let Some(&[tag, size]) = part(&h.client, body.saturating_add(2), 2)
+    if !old
+        && let Some(&[tag, size]) = part(&h.client, body.saturating_add(2), 2)
         && byte(&h.client, body.saturating_add(1)).is_some_and(|n| n < 0x80)
         && (tag, size) != (0x0a, 0x20)
     {

@@ -7,7 +7,8 @@ use crate::model::note::Shape;
 pub(super) fn judge(t: &Talk<'_>) -> Verdict {
     if matches!(t.bytes, [2, 0, 1..=3, ..]) && t.len == 35 {
         let token = part(t.bytes, 3, 16);
-        let asked = t.others().any(|g| matches!(*g.bytes, [1, 0, 2 | 3, ..]) && (100..=116).contains(&g.len) && part(&g.bytes, 3, 16) == token);
+        let asked =
+            t.others().any(|g| matches!(*g.bytes, [1, 0, 2 | 3, ..]) && (100..=116).contains(&g.len) && part(&g.bytes, 3, 16) == token);
         if asked && token.is_some_and(super::varied) {
             return Verdict::Yes(Shape::ZoomSfu);
         }
