@@ -51,7 +51,7 @@ fn fits(m: &[u8], len: usize, whole: bool) -> bool {
             }
             // Everything after the header is encrypted.
             if flags & 1 != 0 {
-                return !zeros(m, 8, 8) && (len.saturating_sub(HEADER)) % 4 == 0;
+                return !zeros(m, 8, 8) && len.saturating_sub(HEADER).is_multiple_of(4);
             }
             false
         }
@@ -88,7 +88,7 @@ pub(super) fn esp(t: &Talk<'_>) -> Verdict {
     }
     let packet = |bytes: &[u8], len: usize| {
         let (spi, sequence) = (be32(bytes, 0)?, be32(bytes, 4)?);
-        (spi > 255 && len >= 24 && len % 4 == 0).then_some((spi, sequence))
+        (spi > 255 && len >= 24 && len.is_multiple_of(4)).then_some((spi, sequence))
     };
     let Some((spi, mut sequence)) = packet(t.bytes, t.len) else { return Verdict::Wait };
     let mut counted = 1u8;

@@ -2,7 +2,6 @@
 
 use super::{Heads, Verdict, byte, le32};
 use crate::model::note::Shape;
-use crate::model::side::Side;
 
 /// `00 01 00 00` RSA length, key type, `00 00 00`, cipher, `00 00 00`; then the 256 bytes.
 const EXCHANGE: usize = 12 + 256;
@@ -25,7 +24,6 @@ pub(super) fn judge(h: &Heads) -> Verdict {
     match le32(&h.client, EXCHANGE) {
         Some(len) if (16..FRAME_MAX).contains(&len) => Verdict::Yes(Shape::Loco),
         Some(_) => Verdict::No,
-        None if h.ends(Side::Client, EXCHANGE) => Verdict::Wait,
         None => Verdict::Wait,
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn media(t: &Talk<'_>) -> Verdict {
     // Media vary behind the tag, and come in blocks of the cipher.
     let rest = |bytes: &[u8]| part(bytes, 16, 8).map(<[u8]>::to_vec);
     let vary = t.before.iter().all(|g| rest(&g.bytes) != rest(t.bytes));
-    let blocks = t.len % 4 == 0 && t.before.iter().all(|g| g.len % 4 == 0);
+    let blocks = t.len.is_multiple_of(4) && t.before.iter().all(|g| g.len.is_multiple_of(4));
     if !blocks {
         return Verdict::No;
     }

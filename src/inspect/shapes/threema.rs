@@ -12,10 +12,7 @@ const LOGIN_MIN: usize = 128;
 const FRAMED: usize = 3;
 
 pub(super) fn judge(h: &Heads) -> Verdict {
-    let whole = |side, hello| match h.pieces_of(side).next() {
-        None => None,
-        Some(p) => Some(p.from == 0 && p.to == hello),
-    };
+    let whole = |side, hello| h.pieces_of(side).next().map(|p| p.from == 0 && p.to == hello);
     match (whole(Side::Client, HELLOS.0), whole(Side::Server, HELLOS.1)) {
         (Some(false), _) | (_, Some(false)) | (None, Some(_)) => return Verdict::No,
         (_, None) => return if h.pieces.len() > 2 { Verdict::No } else { Verdict::Wait },
@@ -36,7 +33,6 @@ pub(super) fn judge(h: &Heads) -> Verdict {
                 Some(0) => framed = framed.saturating_add(1),
                 // Several frames in one piece, or one in several: neither proves nor disproves.
                 Some(_) => {}
-                None if len >= 1000 => return Verdict::No,
                 None => return Verdict::No,
             }
         }

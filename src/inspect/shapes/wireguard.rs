@@ -46,7 +46,7 @@ fn echo(t: &Talk<'_>, at: usize) -> Verdict {
 /// Data in the middle of a session: each direction keeps one index and counts up from where it was.
 pub(super) fn data(t: &Talk<'_>) -> Verdict {
     let message = |bytes: &[u8], len: usize| {
-        (bytes.starts_with(&[4, 0, 0, 0]) && len >= DATA_MIN && len % 16 == 0).then_some(())?;
+        (bytes.starts_with(&[4, 0, 0, 0]) && len >= DATA_MIN && len.is_multiple_of(16)).then_some(())?;
         Some((le32(bytes, 4)?, le64(bytes, 8)?))
     };
     let Some(now) = message(t.bytes, t.len) else { return Verdict::No };
