@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use support::ladder::{Conv, EPOCH, Sent, Udp, lookup, merge};
 use support::pcap::{Pcap, Pcapng, Rec};
 use support::say::{self, Hello, quic};
+use support::shapes;
 use support::wire;
 use support::wrap::{self, Link};
 use support::{Dice, cases};
@@ -195,6 +196,10 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let hello = Hello { pad_to: 1700, ech: Some(208), ..Hello::to(NAME) };
     let pieces = [1, 1, 3, 40, 20, 1, 200, 333, 64];
     cases.push(("hello-crumbs", "in.pcap", on(Link::Ethernet, &talk(Conv::new(CLIENT, SERVER), &hello.records(97), &pieces))));
+
+    for (name, packets) in shapes::cases() {
+        cases.push((name, "in.pcap", on(Link::Ethernet, &packets)));
+    }
 
     cases.push(("empty", "in.pcap", Pcap::of(1).write(&[])));
     cases.push(("not-a-capture", "in.pcap", b"MZ\x90\x00This is a letter, not a capture. It was given the name of one.\r\n".repeat(8)));

@@ -19,6 +19,8 @@ pub struct Book {
     pub(super) tls: Vec<RuleRef>,
     /// Every STUN rule.
     pub(super) stun: Vec<RuleRef>,
+    /// Every shape rule.
+    pub(super) shapes: Vec<RuleRef>,
     warnings: Vec<String>,
     /// Over the texts taken so far, in order.
     digest: Sha256,
@@ -92,6 +94,7 @@ impl Book {
         };
         self.tls = every(|s| s.tls.len());
         self.stun = every(|s| s.stun.len());
+        self.shapes = every(|s| s.shapes.len());
     }
 }
 
@@ -103,6 +106,7 @@ fn extend(old: &mut Service, entry: Entry) {
     old.ports.extend(new.ports);
     old.tls.extend(new.tls);
     old.stun.extend(new.stun);
+    old.shapes.extend(new.shapes);
     if given.title {
         old.info.title = new.info.title;
     }

@@ -2,9 +2,12 @@
 
 use super::error::LoadError;
 use super::fields::{Fields, Source};
-use super::service::{Category, CidrRule, DomainRule, Hosting, Ownership, PortRule, Range, Scope, Service, ServiceInfo, StunRule, TlsRule};
+use super::service::{
+    Category, CidrRule, DomainRule, Hosting, Ownership, PortRule, Range, Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
+};
 use crate::model::key::Proto;
-use crate::model::label::Role;
+use crate::model::label::{EvidenceClass, Role};
+use crate::model::note::{Shape, UserName};
 use ipnet::IpNet;
 use toml::de::DeTable;
 
@@ -16,16 +19,19 @@ const DOMAIN_DB: i16 = 40;
 const FILE_KEYS: &[&str] = &["schema", "service"];
 #[rustfmt::skip]
 const SERVICE_KEYS: &[&str] = &["id", "title", "category", "parent", "role", "updated", "notes", "circumvention", "hosted", "extends", "replace",
-    "domain", "cidr", "port", "tls", "stun"];
+    "domain", "cidr", "port", "tls", "stun", "parser"];
 #[rustfmt::skip]
 const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db", "dns_db", "cert_db", "role", "brand", "hosted", "proto", "port",
     "source", "updated", "unverified"];
 const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
 const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
-const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "no_sni", "db", "role", "proto", "port", "source", "updated", "unverified"];
+const TLS_KEYS: &[&str] =
+    &["alpn", "ja4", "cert_cn", "no_sni", "odd_finished", "db", "role", "proto", "port", "source", "updated", "unverified"];
 #[rustfmt::skip]
-const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "db", "role", "proto", "port",
+const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "username", "db", "role", "proto", "port",
     "source", "updated", "unverified"];
+#[rustfmt::skip]
+const PARSER_KEYS: &[&str] = &["name", "class", "home", "carries", "db", "role", "proto", "port", "source", "updated", "unverified"];
 
 /// How an entry meets a service that is already there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +126,7 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
         ports: Vec::new(),
         tls: Vec::new(),
         stun: Vec::new(),
+        shapes: Vec::new(),
     };
     for t in f.tables("domain", DOMAIN_KEYS)? {
         domain(&t, &mut service.domains)?;
@@ -135,6 +142,9 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
     }
     for t in f.tables("stun", STUN_KEYS)? {
         service.stun.push(stun(&t)?);
+    }
+    for t in f.tables("parser", PARSER_KEYS)? {
+        parser(&t, &mut service.shapes)?;
     }
     service.info.rules = service.count_rules();
     if service.info.rules == 0 {
@@ -237,11 +247,18 @@ fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
         ja4: f.list("ja4", |s| Ok(s.into()))?,
         cert_cn: f.list("cert_cn", |s| Ok(s.to_ascii_lowercase().into()))?,
         no_sni: f.flag("no_sni")?,
+        odd_finished: f.flag("odd_finished")?.unwrap_or(false),
         scope: scope(f)?,
         db: needed_weight(f)?,
         role: role(f)?,
     };
-    if rule.alpn.is_empty() && rule.ja4.is_empty() && rule.cert_cn.is_empty() && rule.no_sni.is_none() && rule.scope.ports.is_empty() {
+    if rule.alpn.is_empty()
+        && rule.ja4.is_empty()
+        && rule.cert_cn.is_empty()
+        && rule.no_sni.is_none()
+        && !rule.odd_finished
+        && rule.scope.ports.is_empty()
+    {
         return Err(f.table_fault("needs one of `alpn`, `ja4`, `cert_cn`, `no_sni`, `port`"));
     }
     Ok(rule)
@@ -259,14 +276,45 @@ fn stun(f: &Fields<'_>) -> Result<StunRule, LoadError> {
         only_attrs: (!only.is_empty()).then_some(only),
         len: one("len")?,
         username_len: one("username_len")?,
+        username: f
+            .string("username")?
+            .map(|text| named(f, "username", text, &UserName::ALL, |(_, name)| name).map(|(pattern, _)| *pattern))
+            .transpose()?,
         scope: scope(f)?,
         db: needed_weight(f)?,
         role: role(f)?,
     };
-    if !["realm", "software", "attr", "type", "only_attrs", "len", "username_len"].iter().any(|k| f.has(k)) {
-        return Err(f.table_fault("needs one of `realm`, `software`, `attr`, `type`, `only_attrs`, `len`, `username_len`"));
+    if !["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "username"].iter().any(|k| f.has(k)) {
+        return Err(f.table_fault("needs one of `realm`, `software`, `attr`, `type`, `only_attrs`, `len`, `username_len`, `username`"));
     }
     Ok(rule)
+}
+
+fn parser(f: &Fields<'_>, out: &mut Vec<ShapeRule>) -> Result<(), LoadError> {
+    provenance(f)?;
+    let shape = |name: &str| {
+        Shape::named(name).ok_or_else(|| {
+            let names: Vec<&str> = Shape::ALL.iter().map(|(_, name, _)| *name).collect();
+            format!("`{name}` is none of {}", names.join(", "))
+        })
+    };
+    let shapes = f.list("name", shape)?;
+    if shapes.is_empty() {
+        return Err(f.table_fault("`name` is missing"));
+    }
+    let classes = [EvidenceClass::Crypto, EvidenceClass::Bytes, EvidenceClass::Pattern];
+    let class = f.string("class")?.map(|text| named(f, "class", text, &classes, |c| c.name()).copied()).transpose()?;
+    let rule = ShapeRule {
+        shape: Shape::Rtp,
+        class: class.unwrap_or(EvidenceClass::Bytes),
+        home: f.flag("home")?.unwrap_or(false),
+        carries: f.flag("carries")?.unwrap_or(false),
+        scope: scope(f)?,
+        db: needed_weight(f)?,
+        role: role(f)?,
+    };
+    out.extend(shapes.into_iter().map(|shape| ShapeRule { shape, ..rule.clone() }));
+    Ok(())
 }
 
 /// A weight as written: clipped to ±60 dB is an error here, so that a typing slip shows.

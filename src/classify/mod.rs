@@ -40,12 +40,19 @@
 //! db = 3
 //!
 //! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
-//! alpn = ["example/1"]           # also ja4, cert_cn, no_sni
+//! alpn = ["example/1"]           # also ja4, cert_cn, no_sni, odd_finished
 //! db = 40
 //!
 //! [[service.stun]]               # all conditions must hold for one message; different rules add up
-//! realm = "example.net"          # also software, attr, type, only_attrs, len, username_len
+//! realm = "example.net"          # also software, attr, type, only_attrs, len, username_len, username (`time:hex18` and the like)
 //! db = 40
+//!
+//! [[service.parser]]             # a protocol that is recognised by its shape; an unknown name is an error that lists all
+//! name = "wireguard"
+//! class = "bytes"                # crypto (proven by decryption), bytes (the default), pattern (sizes and regularity)
+//! home = false                   # optional: counts only at an address of the service's own ranges
+//! carries = false                # optional: a proxy; names seen inside do not say whose flow it is
+//! db = 45
 //! ```
 //!
 //! Every rule may have `proto` and `port` (of the service's side) to limit it, `role`, `source`, `updated`, and `unverified = true`, which halves its weight.
@@ -68,7 +75,7 @@ mod weigh;
 pub use book::Book;
 pub use error::LoadError;
 pub use service::{Category, ServiceInfo};
-pub use weigh::DnsLead;
+pub use weigh::{Companion, DnsLead};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! A service as its file describes it, after checking.
 
 use crate::model::key::{Endpoint, Proto};
-use crate::model::label::Role;
+use crate::model::label::{EvidenceClass, Role};
+use crate::model::note::{Shape, UserName};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -265,6 +266,8 @@ pub(super) struct TlsRule {
     pub cert_cn: Vec<Box<str>>,
     /// Server name absent (true) or present (false).
     pub no_sni: Option<bool>,
+    /// The client's first encrypted record is not as long as a Finished message is.
+    pub odd_finished: bool,
     pub scope: Scope,
     pub db: i16,
     pub role: Option<Role>,
@@ -284,6 +287,21 @@ pub(super) struct StunRule {
     /// Message length, header included.
     pub len: Option<Range>,
     pub username_len: Option<Range>,
+    pub username: Option<UserName>,
+    pub scope: Scope,
+    pub db: i16,
+    pub role: Option<Role>,
+}
+
+/// A rule about a protocol that inspectors recognise by its shape.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ShapeRule {
+    pub shape: Shape,
+    pub class: EvidenceClass,
+    /// Counts only at an address of the service's own ranges.
+    pub home: bool,
+    /// The service carries other traffic: names seen inside say what it is used for, not whose flow it is.
+    pub carries: bool,
     pub scope: Scope,
     pub db: i16,
     pub role: Option<Role>,
@@ -299,10 +317,11 @@ pub(super) struct Service {
     pub ports: Vec<PortRule>,
     pub tls: Vec<TlsRule>,
     pub stun: Vec<StunRule>,
+    pub shapes: Vec<ShapeRule>,
 }
 
 impl Service {
     pub fn count_rules(&self) -> usize {
-        self.domains.len() + self.cidrs.len() + self.ports.len() + self.tls.len() + self.stun.len()
+        self.domains.len() + self.cidrs.len() + self.ports.len() + self.tls.len() + self.stun.len() + self.shapes.len()
     }
 }

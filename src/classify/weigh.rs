@@ -6,7 +6,8 @@ use crate::model::flow::{FlowRecord, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelGrade, Role};
-use crate::model::note::{ClientHello, Fact, Stun};
+use crate::model::note::{ClientHello, Fact, Shape, Stun, UserName};
+use crate::model::side::Side;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -21,6 +22,15 @@ pub struct DnsLead<'a> {
     pub unique: bool,
 }
 
+/// A call of the same client that announced this flow's other end as its peer, shortly before.
+#[derive(Clone, Copy, Debug)]
+pub struct Companion<'a> {
+    /// The service of that call.
+    pub service: &'a str,
+    /// Frame that announced the peer.
+    pub frame: FrameNo,
+}
+
 /// Odds of any one service before evidence: about 1 flow in 300.
 const PRIOR: i16 = -25;
 /// An ambiguous DNS answer is worth 8 dB where a unique one is worth 20.
@@ -29,6 +39,8 @@ const AMBIGUOUS_DNS: (i16, i16) = (8, 20);
 const MISMATCH: i16 = -15;
 /// The name of a decoy hello.
 const DECOY: i16 = -30;
+/// An address and port that a call of the same client named as its peer's: the two have both in common.
+const COMPANION: i16 = 32;
 /// A label that leads the next by less is ambiguous …
 const MARGIN: i16 = 3;
 /// … and no surer than this: "possible".
@@ -59,6 +71,8 @@ enum Told<'a> {
     Tls(&'a TlsRule, &'a ClientHello),
     Certificate(&'a str),
     Stun(&'a StunRule, &'a Stun),
+    Shape(Shape),
+    Companion(Companion<'a>),
     Decoy(&'a str),
     Mismatch(&'a str, IpAddr),
 }
@@ -76,6 +90,11 @@ impl Book {
     ///
     /// Plain DNS flows have no service: asking for a name is not using it.
     pub fn label(&self, flow: &FlowRecord, dns: &[DnsLead<'_>]) -> Option<Label> {
+        self.label_beside(flow, dns, None)
+    }
+
+    /// As [`Book::label`], of a flow whose address a call of the same client announced as its peer's.
+    pub fn label_beside(&self, flow: &FlowRecord, dns: &[DnsLead<'_>], companion: Option<Companion<'_>>) -> Option<Label> {
         if (flow.proto != Proto::TCP && flow.proto != Proto::UDP) || is_plain_dns(flow) {
             return None;
         }
@@ -85,6 +104,8 @@ impl Book {
         self.addresses(flow, &mut found);
         self.handshake(flow, &mut found);
         self.stun(flow, &mut found);
+        self.shapes(flow, &mut found);
+        self.companion(companion, &mut found);
         if found.is_empty() {
             return None;
         }
@@ -187,12 +208,14 @@ impl Book {
             if !rule.scope.allows(flow.proto, flow.server.port) {
                 continue;
             }
-            let about_hello = !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.cert_cn.is_empty();
+            let about_hello =
+                !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.odd_finished || rule.cert_cn.is_empty();
             let hello_fits = || {
                 hello.is_some_and(|(_, h)| {
                     (rule.alpn.is_empty() || rule.alpn.iter().any(|a| h.alpn.contains(a)))
                         && (rule.ja4.is_empty() || rule.ja4.contains(&h.ja4))
                         && rule.no_sni.is_none_or(|no| h.sni.is_none() == no)
+                        && (!rule.odd_finished || odd_finished(flow, h))
                 })
             };
             if about_hello && !hello_fits() {
@@ -255,6 +278,57 @@ impl Book {
                     told,
                 });
             }
+        }
+    }
+
+    /// Shapes. What a tunnel or a proxy carries does not say whose flow it is.
+    fn shapes<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
+        if flow.notes.shapes().next().is_none() {
+            return;
+        }
+        let mut carrier = None;
+        for (service, r) in &self.shapes {
+            let Some(rule) = self.services.get(*service).and_then(|s| s.shapes.get(*r)) else { continue };
+            let port_fits = rule.scope.allows(flow.proto, flow.server.port)
+                || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
+            if !port_fits || rule.home && !found.iter().any(|m| m.service == *service && m.class == EvidenceClass::Ip) {
+                continue;
+            }
+            let Some((note, shape)) = flow.notes.shapes().find(|(_, shape)| *shape == rule.shape) else { continue };
+            let narrow = rule.scope.narrowness();
+            keep(
+                found,
+                Match {
+                    service: *service,
+                    class: rule.class,
+                    db: rule.db,
+                    narrow,
+                    role: rule.role,
+                    frame: note.frame,
+                    told: Told::Shape(shape),
+                },
+            );
+            if rule.carries {
+                carrier = Some(*service);
+            }
+        }
+        if let Some(carrier) = carrier {
+            found.retain(|m| m.service == carrier || !matches!(m.class, EvidenceClass::Name | EvidenceClass::Fp));
+        }
+    }
+
+    fn companion<'a>(&'a self, companion: Option<Companion<'a>>, found: &mut Matches<'a>) {
+        let Some(c) = companion else { return };
+        if let Ok(service) = self.services.binary_search_by(|s| (*s.info.id).cmp(c.service)) {
+            found.push(Match {
+                service,
+                class: EvidenceClass::Context,
+                db: COMPANION,
+                narrow: 0,
+                role: Some(Role::Call),
+                frame: c.frame,
+                told: Told::Companion(c),
+            });
         }
     }
 
@@ -390,7 +464,8 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
             C::Name | C::Stun | C::Bytes => 45,
             C::Dns | C::Pattern => 20,
             C::Ip if of_class().any(|m| matches!(m.told, Told::Address(_, r) if r.owner == Ownership::Exclusive)) => 35,
-            C::Ip | C::Context => 10,
+            C::Ip => 10,
+            C::Context => COMPANION,
             C::Port => 3,
             // An ALPN of its own is nearly a name.
             C::Fp if of_class().any(|m| matches!(m.told, Told::Tls(r, _) if !r.alpn.is_empty())) => 40,
@@ -406,7 +481,7 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
 /// The role of the strongest rule that has one: what was said in the flow comes before where it went.
 fn role(own: &[&Match<'_>]) -> Option<Role> {
     let rank = |m: &Match<'_>| match m.class {
-        EvidenceClass::Stun => 0,
+        EvidenceClass::Stun | EvidenceClass::Crypto => 0,
         EvidenceClass::Name => 1,
         EvidenceClass::Dns => 2,
         EvidenceClass::Bytes | EvidenceClass::Fp => 3,
@@ -439,9 +514,24 @@ fn is_plain_dns(flow: &FlowRecord) -> bool {
     if flow.app == Some("dns") || flow.notes.dns().next().is_some() {
         return true;
     }
+    // Tunnels like to use the port that is open everywhere.
+    if flow.notes.shapes().next().is_some() {
+        return false;
+    }
     let port = |p: u16| matches!(p, 53 | 5353 | 5355);
     (port(flow.server.port) || (sides_uncertain(flow) && port(flow.client.port)))
         && !flow.notes.list.iter().any(|n| matches!(n.fact, Fact::ClientHello(_) | Fact::HttpRequest(_) | Fact::Stun(_)))
+}
+
+/// TLS 1.3 without early data: the client's first record is Finished, 53 or 69 bytes with its tag (RFC 8446 §4.4.4), or an alert of 19.
+/// Imitations go on with data at once.
+fn odd_finished(flow: &FlowRecord, hello: &ClientHello) -> bool {
+    let first = flow.notes.list.iter().find_map(|n| match n.fact {
+        Fact::TlsApplicationData { record_len } if n.side == Side::Client => Some(record_len),
+        _ => None,
+    });
+    let modern = flow.notes.server_hello().is_some_and(|(_, s)| s.version == 0x0304);
+    modern && !hello.psk && !hello.early_data && flow.proto == Proto::TCP && first.is_some_and(|len| !matches!(len, 53 | 69 | 19))
 }
 
 fn stun_fits(rule: &StunRule, m: &Stun) -> bool {
@@ -454,6 +544,7 @@ fn stun_fits(rule: &StunRule, m: &Stun) -> bool {
         && rule.only_attrs.as_ref().is_none_or(|only| *only == m.attributes)
         && rule.len.is_none_or(|r| u16::try_from(m.len).is_ok_and(|n| r.has(n)))
         && rule.username_len.is_none_or(|r| r.has(m.username_len))
+        && rule.username.is_none_or(|u| u == m.username)
 }
 
 impl Told<'_> {
@@ -471,7 +562,8 @@ impl Told<'_> {
                 let alpn = rule.alpn.iter().find(|a| hello.alpn.contains(a)).map(|a| format!("ALPN {a}"));
                 let ja4 = (!rule.ja4.is_empty()).then(|| format!("JA4 {}", hello.ja4));
                 let sni = rule.no_sni.map(|no| if no { "no server name" } else { "a server name" }.to_owned());
-                let parts: Vec<String> = [alpn, ja4, sni].into_iter().flatten().collect();
+                let odd = rule.odd_finished.then(|| "no Finished message".to_owned());
+                let parts: Vec<String> = [alpn, ja4, sni, odd].into_iter().flatten().collect();
                 if parts.is_empty() {
                     "TLS handshake on its assigned port".to_owned()
                 } else {
@@ -480,6 +572,8 @@ impl Told<'_> {
             }
             Self::Certificate(name) => format!("certificate {name}"),
             Self::Stun(rule, m) => stun_says(rule, m),
+            Self::Shape(shape) => shape.says().to_owned(),
+            Self::Companion(c) => format!("a {} call of this client named this address as its peer's", c.service),
             Self::Decoy(name) => format!("{name} is only the name of a decoy"),
             Self::Mismatch(name, ip) => format!("{name} does not stand at {ip}"),
         }
@@ -514,6 +608,9 @@ fn stun_says(rule: &StunRule, m: &Stun) -> String {
     }
     if rule.username_len.is_some() {
         parts.push(format!("a user name of {} bytes", m.username_len));
+    }
+    if let Some((_, pattern)) = rule.username.and_then(|u| UserName::ALL.iter().find(|(p, _)| *p == u)) {
+        parts.push(format!("a user name like {pattern}"));
     }
     if rule.len.is_some() {
         parts.push(format!("length {}", m.len));

@@ -6,6 +6,7 @@ mod kin;
 mod merge;
 mod names;
 mod outcome;
+mod peers;
 mod quality;
 mod services;
 
@@ -13,6 +14,7 @@ pub use kin::index;
 pub use merge::merge;
 pub use names::{Lead, Names};
 pub use outcome::settle;
+pub use peers::{Leg, Peers};
 pub use quality::assess;
 pub use services::tally;
 

@@ -1,7 +1,7 @@
 //! Takes the shards' records, and when a source is complete tells its story: order, outcomes, quality, names, labels, kin, findings, services.
 
 use super::{Plan, RunError, ShardSummary, ToCollector};
-use crate::classify::{Book, DnsLead};
+use crate::classify::{Book, Companion, DnsLead};
 use crate::collect::{self, Names};
 use crate::detect;
 use crate::model::finding::Finding;
@@ -173,14 +173,32 @@ type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);
 
 fn label_all(flows: &[FlowRecord], book: &Book) -> Labelled {
     let names = Names::of(flows);
-    flows
+    let (mut labels, dns): Labelled = flows
         .iter()
         .map(|flow| {
             let leads = names.leads(flow);
-            let dns: Vec<DnsLead<'_>> = leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect();
-            (book.label(flow, &dns), leads.iter().map(|l| l.name.into()).collect())
+            (book.label(flow, &dns_leads(&leads)), leads.iter().map(|l| l.name.into()).collect())
         })
-        .unzip()
+        .unzip();
+    // Calls first, then the legs that only a call explains.
+    let peers = collect::Peers::of(flows, &labels);
+    for (i, flow) in flows.iter().enumerate() {
+        if labels.get(i).is_some_and(Option::is_none)
+            && let Some(leg) = peers.leg(flow)
+            && let Some(service) = labels.get(leg.flow).and_then(Option::as_ref).map(|l| l.id.clone())
+        {
+            let companion = Companion { service: &service, frame: leg.frame };
+            let label = book.label_beside(flow, &dns_leads(&names.leads(flow)), Some(companion));
+            if let Some(slot) = labels.get_mut(i) {
+                *slot = label;
+            }
+        }
+    }
+    (labels, dns)
+}
+
+fn dns_leads<'a>(leads: &[collect::Lead<'a>]) -> Vec<DnsLead<'a>> {
+    leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect()
 }
 
 fn judge_all(source: &SourceFacts, flows: &[FlowRecord], labels: &[Option<Label>]) -> Vec<Finding> {

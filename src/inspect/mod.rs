@@ -22,6 +22,7 @@ mod ja4;
 mod quic;
 mod quic_keys;
 mod shape;
+mod shapes;
 mod socks;
 mod stun;
 mod tcp;
@@ -120,7 +121,7 @@ impl Desk {
     }
 
     /// The protocol recognised first: `tls`, `quic`, `http`, `http2`, `dns`, `mdns`, `llmnr`, `stun`, `dtls`, `rtp`, `rtcp`,
-    /// `ssh`, `smtp`, `ftp`, `pop3`, `imap`, `xmpp`, `bittorrent`, `socks`.
+    /// `ssh`, `smtp`, `ftp`, `pop3`, `imap`, `xmpp`, `bittorrent`, `socks`, and those of [`crate::model::note::Shape::app`].
     pub const fn app(&self) -> Option<&'static str> {
         self.app
     }

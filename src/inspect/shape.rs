@@ -18,6 +18,8 @@ pub(super) fn text(bytes: &[u8], from: Side, ports: [u16; 2]) -> Option<Option<(
     try_one(b"\x13BitTorrent protocol", ("bittorrent", Some(Shape::BitTorrent)));
     try_one(b"<?xml version=", ("xmpp", None));
     try_one(b"<stream:stream", ("xmpp", None));
+    // A capture that began in the middle, and nothing more was said.
+    try_one(b"</stream:stream>", ("xmpp", None));
     if from == Side::Server {
         let two_twenty = if ports.contains(&21) || contains(bytes, b"FTP") && !contains(bytes, b"SMTP") { "ftp" } else { "smtp" };
         try_one(b"220 ", (two_twenty, Some(Shape::Mail)));
@@ -62,12 +64,25 @@ pub(super) struct Media {
     rtcp: u8,
     rtp_found: bool,
     rtcp_found: bool,
+    /// Payload types proven, a bit each.
+    types: u128,
+    told: bool,
 }
+
+/// Payload types of ringrtc: data, Opus, RTX (signalapp/ringrtc ae5d7bd; nDPI 3b1286a: stun_signal.pcapng).
+const RINGRTC: u128 = 1 << 101 | 1 << 102 | 1 << 118;
 
 impl Media {
     /// Both have been found.
     pub(super) const fn satisfied(&self) -> bool {
         self.rtp_found && self.rtcp_found
+    }
+
+    /// Two payload types of ringrtc have been proven; true once. The caller knows of ICE and DTLS.
+    pub(super) const fn ringrtc(&mut self) -> bool {
+        let found = !self.told && (self.types & RINGRTC).count_ones() >= 2;
+        self.told |= found;
+        found
     }
 
     /// A shape that this datagram makes certain, once per shape.
@@ -79,7 +94,7 @@ impl Media {
         if (192..=213).contains(&second) {
             return self.rtcp(bytes);
         }
-        if self.rtp_found || !matches!(second & 0x7f, 0..=34 | 96..=127) {
+        if !matches!(second & 0x7f, 0..=34 | 96..=127) {
             return None;
         }
         let mut c = Cursor::starting(bytes, 2)?;
@@ -108,8 +123,8 @@ impl Media {
         if (1..=3).contains(&step) && later < 90_000 * 60 {
             *known = Source { packets: known.packets.saturating_add(1), ..fresh };
             if known.packets >= 3 {
-                self.rtp_found = true;
-                return Some(Shape::Rtp);
+                self.types |= 1u128.checked_shl(u32::from(second & 0x7f)).unwrap_or(0);
+                return (!std::mem::replace(&mut self.rtp_found, true)).then_some(Shape::Rtp);
             }
         } else if step != 0 {
             *known = fresh;

@@ -18,6 +18,11 @@ pub(super) fn begins(bytes: &[u8]) -> bool {
     }
 }
 
+/// A server's answer: a method that exists, or the SOCKS4 reply codes.
+pub(super) fn agrees(bytes: &[u8]) -> bool {
+    matches!(bytes, [5, 0..=9 | 0x80..=0xff, ..] | [0, 0x5a..=0x5d, _, _, _, _, _, _, ..])
+}
+
 /// One direction of the negotiation.
 #[derive(Default)]
 pub(super) struct Direction {

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::{Pen, Step};
 use crate::model::key::Endpoint;
-use crate::model::note::{Fact, Stun, wire_text};
+use crate::model::note::{Fact, Stun, UserName, wire_text};
 use crate::model::seq::Pos;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -34,7 +34,10 @@ pub(super) fn read(bytes: &[u8]) -> Option<Stun> {
         // Values are padded to four bytes; the padding is not in their length.
         c.take(value.len().wrapping_neg() & 3);
         match attribute {
-            0x0006 => stun.username_len = u16::try_from(value.len()).unwrap_or(u16::MAX),
+            0x0006 => {
+                stun.username_len = u16::try_from(value.len()).unwrap_or(u16::MAX);
+                stun.username = user_name(value);
+            }
             0x0009 => {
                 stun.error = match *value {
                     [_, _, class, number, ..] => Some(u16::from(class & 7).saturating_mul(100).saturating_add(u16::from(number))),
@@ -48,6 +51,22 @@ pub(super) fn read(bytes: &[u8]) -> Option<Stun> {
         }
     }
     Some(stun)
+}
+
+/// The pattern of a user name made by the TURN REST scheme (draft-uberti-behave-turn-rest-00: expiry time, colon, user).
+fn user_name(name: &[u8]) -> UserName {
+    let Some((time, [b':', user @ ..])) = name.split_at_checked(10) else { return UserName::Other };
+    if !time.starts_with(b"1") && !time.starts_with(b"2") || !time.iter().all(u8::is_ascii_digit) {
+        return UserName::Other;
+    }
+    let digits = user.iter().all(u8::is_ascii_digit);
+    match user.len() {
+        10 if digits => UserName::TimedDigits10,
+        12..=16 if digits => UserName::TimedDigits12To16,
+        18 if user.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => UserName::TimedHex18,
+        19 if digits => UserName::TimedDigits19,
+        _ => UserName::Other,
+    }
 }
 
 fn xor_address(value: &[u8], transaction: &[u8; 12]) -> Option<Endpoint> {

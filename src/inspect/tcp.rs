@@ -1,6 +1,6 @@
 //! A TCP conversation: each direction is probed by its first bytes, then read by one protocol.
 
-use super::{Appetite, Pen, Step, dns, http, shape, socks, stun, tls};
+use super::{Appetite, Pen, Step, dns, http, shape, shapes, socks, stun, tls};
 use crate::model::event::{Seen, StreamEvent};
 use crate::model::note::{Fact, Notes, Shape};
 use crate::model::seq::Pos;
@@ -31,6 +31,8 @@ enum Lane {
     Socks(Box<socks::Direction>),
     /// A line protocol in which TLS may begin; so many bytes are still read.
     Text(u32),
+    /// Nothing known by its first bytes alone: both directions are looked at together.
+    Watched,
     Done,
 }
 
@@ -64,6 +66,9 @@ pub(super) struct Conversation {
     /// The client greeted a SOCKS server that has not answered.
     socks_waits: bool,
     shaped: bool,
+    /// What was watched is over.
+    dismissed: bool,
+    shapes: Option<Box<shapes::Streams>>,
     decoys: u8,
     last: PerSide<Option<(Seen, Pos)>>,
 }
@@ -93,6 +98,8 @@ impl Conversation {
             asked: false,
             socks_waits: false,
             shaped: false,
+            dismissed: false,
+            shapes: None,
             decoys: 0,
             last: PerSide::default(),
         }
@@ -116,6 +123,9 @@ impl Conversation {
             StreamEvent::Fin { .. } => self.end(pen),
             StreamEvent::Datagram { .. } => {}
         }
+        if self.shapes.as_ref().is_some_and(|s| s.done()) {
+            self.unwatch();
+        }
         let server_done = matches!(self.lanes.server, Lane::Done);
         let client_done = matches!(self.lanes.client, Lane::Done);
         // A long download keeps the answering side busy to its end; once that is given up, later requests say little more.
@@ -128,6 +138,9 @@ impl Conversation {
     fn bytes(&mut self, at: Pos, bytes: &[u8], pen: &mut Pen<'_>, app: &mut Option<&'static str>, changes: u8) {
         if bytes.is_empty() {
             return;
+        }
+        if let Lane::Text(_) | Lane::Watched = self.lanes.of(pen.side) {
+            self.watch(at, bytes, pen, app);
         }
         let Self { tls, http, .. } = self;
         let step = match self.lanes.of(pen.side) {
@@ -142,6 +155,7 @@ impl Conversation {
             Lane::Dns(lane) => lane.feed(at, bytes, pen),
             Lane::Stun(lane) => lane.feed(at, bytes, pen),
             Lane::Socks(lane) => lane.feed(pen.side, bytes),
+            Lane::Watched => Step::More,
             Lane::Text(left) => {
                 *left = left.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
                 // No line protocol contains this byte; a TLS record of the handshake begins with it.
@@ -160,6 +174,27 @@ impl Conversation {
                 let at = at.plus(length(used));
                 *self.lanes.of(pen.side) = Lane::Probe { held: Vec::new(), at, first: false };
                 self.bytes(at, bytes.get(used..).unwrap_or(&[]), pen, app, changes.saturating_add(1));
+            }
+        }
+    }
+
+    /// Shows the bytes of a direction that is watched to the judges of shapes.
+    fn watch(&mut self, at: Pos, bytes: &[u8], pen: &mut Pen<'_>, app: &mut Option<&'static str>) {
+        let Some(shapes) = &mut self.shapes else { return };
+        if let Some(shape) = shapes.feed(pen.side, bytes) {
+            *app = app.or(shape.app());
+            pen.write(at, at.plus(length(bytes.len())), Fact::Shape(shape));
+        }
+    }
+
+    /// No judge is interested any more.
+    fn unwatch(&mut self) {
+        self.shapes = None;
+        self.dismissed = true;
+        for side in Side::BOTH {
+            let lane = self.lanes.of(side);
+            if matches!(lane, Lane::Watched) {
+                *lane = Lane::Done;
             }
         }
     }
@@ -199,7 +234,8 @@ impl Conversation {
             *app = name;
         }
         let shape = match kind {
-            Kind::Socks => Some(Shape::Socks),
+            // Other protocols begin like a SOCKS client; none is answered like one.
+            Kind::Socks if pen.side == Side::Server && socks::agrees(view) => Some(Shape::Socks),
             Kind::Text(_, shape) => shape,
             _ => None,
         };
@@ -225,14 +261,24 @@ impl Conversation {
                 Lane::Socks(Box::default())
             }
             Kind::Text("ssh" | "bittorrent", _) => Lane::Done,
-            Kind::Text(..) => Lane::Text(TEXT_MAX),
+            Kind::Text(name, _) => {
+                if name == "xmpp" && first && !self.dismissed {
+                    self.shapes.get_or_insert_default();
+                }
+                Lane::Text(TEXT_MAX)
+            }
             Kind::Unknown => {
                 let total = held.len().saturating_add(bytes.len());
                 if first && pen.side == Side::Client && total >= PROBE_MAX {
                     let (popcount, printable) = shape::texture(&held, bytes);
                     pen.write(began, at.plus(length(bytes.len())), Fact::Opaque { popcount, printable });
                 }
-                Lane::Done
+                if !first || self.dismissed {
+                    Lane::Done
+                } else {
+                    self.shapes.get_or_insert_default();
+                    Lane::Watched
+                }
             }
         };
         *self.lanes.of(pen.side) = lane;
@@ -288,6 +334,10 @@ impl Conversation {
     fn gap(&mut self, from: Pos, to: Pos, pen: &mut Pen<'_>) {
         let missing = to.since(from).max(0);
         self.end_of_hello(pen);
+        if self.shapes.take().is_some() {
+            // Lengths and echoes cannot be followed over a gap.
+            self.unwatch();
+        }
         let step = match self.lanes.of(pen.side) {
             Lane::Tls(lane) => {
                 lane.gap(missing);
@@ -300,7 +350,7 @@ impl Conversation {
                 Step::More
             }
             Lane::Text(_) => Step::More,
-            Lane::Dns(_) | Lane::Stun(_) | Lane::Socks(_) | Lane::Done => Step::Done,
+            Lane::Dns(_) | Lane::Stun(_) | Lane::Socks(_) | Lane::Watched | Lane::Done => Step::Done,
         };
         if step == Step::Done {
             self.done(pen);

@@ -12,7 +12,7 @@ use super::quic_keys::{self, Keys};
 use super::*;
 use crate::model::event::GapCause;
 use crate::model::frame::FrameNo;
-use crate::model::note::{Ech, Shape};
+use crate::model::note::{Ech, Shape, UserName};
 use crate::model::time::Time;
 use proptest::prelude::*;
 
@@ -332,6 +332,32 @@ fn stun_message() -> Vec<u8> {
          0014 0006 7369676e616c 0000
          0012 0008 0001 a147 5e12a443 8022 0000",
     )
+}
+
+#[test]
+fn of_a_stun_user_name_only_the_pattern_is_kept() {
+    let named = |name: &str| {
+        let pad = name.len().wrapping_neg() & 3;
+        let value = [&6u16.to_be_bytes()[..], &(name.len() as u16).to_be_bytes(), name.as_bytes(), &vec![0; pad]].concat();
+        let m = [&[0, 3][..], &(value.len() as u16).to_be_bytes(), &unhex("2112a442 000102030405060708090a0b"), &value].concat();
+        let m = stun::read(&m).unwrap();
+        assert!(!format!("{m:?}").contains(name));
+        m.username
+    };
+    assert_eq!(named("1716239022:0123456789abcdef01"), UserName::TimedHex18);
+    assert_eq!(named("1716239022:1234567890"), UserName::TimedDigits10);
+    assert_eq!(named("1716239022:123456789012"), UserName::TimedDigits12To16);
+    assert_eq!(named("1716239022:1234567890123456789"), UserName::TimedDigits19);
+    for other in [
+        "1716239022:0123456789ABCDEF01",
+        "1716239022:12345678901",
+        "716239022:1234567890",
+        "9716239022:1234567890",
+        "ab12:cd34",
+        "1716239022",
+    ] {
+        assert_eq!(named(other), UserName::Other, "{other}");
+    }
 }
 
 #[test]

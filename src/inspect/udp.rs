@@ -3,7 +3,7 @@
 use super::dtls::{self, Dtls};
 use super::quic::{self, Quic};
 use super::shape::Media;
-use super::{Appetite, Pen, Step, dns, stun};
+use super::{Appetite, Pen, Step, dns, shapes, stun};
 use crate::model::event::{Seen, StreamEvent};
 use crate::model::note::{Fact, Notes, Shape};
 use crate::model::seq::Pos;
@@ -25,6 +25,7 @@ pub(super) struct Datagrams {
     quic: Option<Box<Quic>>,
     dtls: Option<Box<Dtls>>,
     media: Option<Box<Media>>,
+    shapes: Option<Box<shapes::Datagrams>>,
     dns: u8,
     stun: u8,
     realm: bool,
@@ -33,7 +34,7 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     pub(super) const fn new(ports: [u16; 2]) -> Self {
-        Self { ports, seen: 0, quic: None, dtls: None, media: None, dns: 0, stun: 0, realm: false, last: None }
+        Self { ports, seen: 0, quic: None, dtls: None, media: None, shapes: None, dns: 0, stun: 0, realm: false, last: None }
     }
 
     pub(super) fn feed(&mut self, ev: &StreamEvent<'_>, pen: &mut Pen<'_>, app: &mut Option<&'static str>) -> Appetite {
@@ -44,6 +45,8 @@ impl Datagrams {
             if let Some(read) = dns::read(bytes, false) {
                 app.get_or_insert(name);
                 self.note_dns(read, pen);
+            } else if self.dns == 0 && self.shape(bytes, len, pen, app) {
+                return Appetite::Full;
             }
             let full = self.dns >= dns::MESSAGES_MAX || self.seen >= DNS_MAX;
             return if full { Appetite::Full } else { Appetite::Hungry };
@@ -55,6 +58,7 @@ impl Datagrams {
                 _ => Appetite::Full,
             };
         }
+        let mut known = true;
         match bytes.first().copied().unwrap_or(0xff) {
             0..=3 if self.stun(bytes, pen) => {
                 app.get_or_insert("stun");
@@ -81,8 +85,16 @@ impl Datagrams {
                     app.get_or_insert(if shape == Shape::Rtp { "rtp" } else { "rtcp" });
                     pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
                 }
+                // Keys from the signalling: ICE, but no DTLS.
+                if self.stun > 0 && self.dtls.is_none() && self.media.as_mut().is_some_and(|m| m.ringrtc()) {
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::SignalRtp));
+                }
+                known = false;
             }
-            _ => {}
+            _ => known = false,
+        }
+        if !known && self.stun == 0 && self.dtls.is_none() && self.shape(bytes, len, pen, app) {
+            return Appetite::Full;
         }
         // DNS on a strange port: only if it was so from the beginning, and only if every bit of it fits.
         if (app.is_none() || *app == Some("dns"))
@@ -100,6 +112,15 @@ impl Datagrams {
             Some(_) => CALL_MAX,
         };
         if self.seen >= limit || self.dns >= dns::MESSAGES_MAX { Appetite::Full } else { Appetite::Hungry }
+    }
+
+    /// Shows a datagram to the judges of shapes; true if nothing more can be learned of the flow.
+    fn shape(&mut self, bytes: &[u8], len: u32, pen: &mut Pen<'_>, app: &mut Option<&'static str>) -> bool {
+        let shapes = self.shapes.get_or_insert_default();
+        let Some(shape) = shapes.feed(self.ports, pen.side, bytes, len) else { return false };
+        pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
+        *app = app.or(shape.app());
+        shape.app().is_some() && shapes.done()
     }
 
     /// The name of the resolver protocol whose port this flow has.

@@ -84,12 +84,12 @@ pub enum Fact {
     },
 }
 
-/// Protocols recognised by shape, beyond those with a fact of their own.
+/// Protocols recognised by shape, beyond those with a fact of their own. Service files call them by [`Shape::name`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Shape {
     /// RTP media with checked sequence and SSRC.
     Rtp,
-    /// RTCP.
+    /// RTCP reports.
     Rtcp,
     /// DTLS handshake or record.
     Dtls,
@@ -101,6 +101,156 @@ pub enum Shape {
     BitTorrent,
     /// SOCKS greeting.
     Socks,
+    /// WireGuard initiation of 148 bytes with an empty cookie.
+    WireGuardInit,
+    /// WireGuard answer that repeats the initiator's index.
+    WireGuard,
+    /// WireGuard data: one index and a rising counter in each direction.
+    WireGuardData,
+    /// OpenVPN reset of an exact size.
+    OpenVpnReset,
+    /// OpenVPN reset pair: the server repeats the client's session.
+    OpenVpn,
+    /// IKE message whose payloads fill it exactly.
+    IkeMessage,
+    /// IKE exchange: both sides carry the initiator's SPI.
+    Ike,
+    /// ESP in UDP: one SPI, sequence counted up.
+    EspUdp,
+    /// L2TP control message whose AVPs fill it exactly.
+    L2tp,
+    /// PPTP control connection with its magic cookie.
+    Pptp,
+    /// DNSCrypt answer: resolver magic and the client's nonce.
+    Dnscrypt,
+    /// first eight bytes of UltraSurf.
+    Ultrasurf,
+    /// WhatsApp stream header with a whole first frame.
+    WaHello,
+    /// WhatsApp stream: header and frames that end with the segments.
+    WaStream,
+    /// first 64 bytes decrypt to an MTProto transport tag.
+    TgObfs2,
+    /// first 64 bytes decrypt to an MTProto transport tag, and frames follow.
+    TgObfs2Frames,
+    /// MTProto frames in clear.
+    TgPlain,
+    /// Telegram reflector ping.
+    TgPing,
+    /// Telegram reflector: one tag before every datagram of both sides.
+    TgReflector,
+    /// OICQ datagram: version, command, number and end mark.
+    Oicq,
+    /// XMPP stream header or stanzas.
+    Xmpp,
+    /// IRC registration.
+    Irc,
+    /// SIP message with its Via header.
+    Sip,
+    /// Zoom media setup: the server repeats the client's token.
+    ZoomSfu,
+    /// Discord address discovery request.
+    DiscordAsk,
+    /// Discord address discovery, answered with the same SSRC.
+    DiscordFound,
+    /// Viber first frame of its exact length.
+    ViberHello,
+    /// Viber frames of both sides.
+    ViberFrames,
+    /// Viber call probe, answered with the same ids.
+    ViberCall,
+    /// Threema handshake of 48 and 80 bytes, then length-prefixed frames.
+    Threema,
+    /// LOCO key exchange and frames.
+    Loco,
+    /// mmtls records.
+    Mmtls,
+    /// imo keepalives, each repeated by the other side.
+    ImoCall,
+    /// LINE call setup headers of both sides.
+    LineCall,
+    /// ICE, then two of the RTP payload types of ringrtc, without DTLS.
+    SignalRtp,
+}
+
+impl Shape {
+    /// Every shape, its name in service files, and what was seen, in words.
+    #[rustfmt::skip]
+    pub const ALL: &[(Self, &str, &str)] = &[
+        (Self::Rtp, "rtp", "RTP media with checked sequence and SSRC"),
+        (Self::Rtcp, "rtcp", "RTCP reports"),
+        (Self::Dtls, "dtls", "DTLS handshake or record"),
+        (Self::Ssh, "ssh", "SSH banner"),
+        (Self::Mail, "mail", "SMTP, FTP, POP3 or IMAP greeting"),
+        (Self::BitTorrent, "bittorrent", "BitTorrent handshake"),
+        (Self::Socks, "socks", "SOCKS greeting"),
+        (Self::WireGuardInit, "wireguard_init", "WireGuard initiation of 148 bytes with an empty cookie"),
+        (Self::WireGuard, "wireguard", "WireGuard answer that repeats the initiator's index"),
+        (Self::WireGuardData, "wireguard_data", "WireGuard data: one index and a rising counter in each direction"),
+        (Self::OpenVpnReset, "openvpn_reset", "OpenVPN reset of an exact size"),
+        (Self::OpenVpn, "openvpn", "OpenVPN reset pair: the server repeats the client's session"),
+        (Self::IkeMessage, "ike_message", "IKE message whose payloads fill it exactly"),
+        (Self::Ike, "ike", "IKE exchange: both sides carry the initiator's SPI"),
+        (Self::EspUdp, "esp_udp", "ESP in UDP: one SPI, sequence counted up"),
+        (Self::L2tp, "l2tp", "L2TP control message whose AVPs fill it exactly"),
+        (Self::Pptp, "pptp", "PPTP control connection with its magic cookie"),
+        (Self::Dnscrypt, "dnscrypt", "DNSCrypt answer: resolver magic and the client's nonce"),
+        (Self::Ultrasurf, "ultrasurf", "first eight bytes of UltraSurf"),
+        (Self::WaHello, "wa_hello", "WhatsApp stream header with a whole first frame"),
+        (Self::WaStream, "wa_stream", "WhatsApp stream: header and frames that end with the segments"),
+        (Self::TgObfs2, "tg_obfs2", "first 64 bytes decrypt to an MTProto transport tag"),
+        (Self::TgObfs2Frames, "tg_obfs2_frames", "first 64 bytes decrypt to an MTProto transport tag, and frames follow"),
+        (Self::TgPlain, "tg_plain", "MTProto frames in clear"),
+        (Self::TgPing, "tg_ping", "Telegram reflector ping"),
+        (Self::TgReflector, "tg_reflector", "Telegram reflector: one tag before every datagram of both sides"),
+        (Self::Oicq, "oicq", "OICQ datagram: version, command, number and end mark"),
+        (Self::Xmpp, "xmpp", "XMPP stream header or stanzas"),
+        (Self::Irc, "irc", "IRC registration"),
+        (Self::Sip, "sip", "SIP message with its Via header"),
+        (Self::ZoomSfu, "zoom_sfu", "Zoom media setup: the server repeats the client's token"),
+        (Self::DiscordAsk, "discord_ask", "Discord address discovery request"),
+        (Self::DiscordFound, "discord_found", "Discord address discovery, answered with the same SSRC"),
+        (Self::ViberHello, "viber_hello", "Viber first frame of its exact length"),
+        (Self::ViberFrames, "viber_frames", "Viber frames of both sides"),
+        (Self::ViberCall, "viber_call", "Viber call probe, answered with the same ids"),
+        (Self::Threema, "threema", "Threema handshake of 48 and 80 bytes, then length-prefixed frames"),
+        (Self::Loco, "loco", "LOCO key exchange and frames"),
+        (Self::Mmtls, "mmtls", "mmtls records"),
+        (Self::ImoCall, "imo_call", "imo keepalives, each repeated by the other side"),
+        (Self::LineCall, "line_call", "LINE call setup headers of both sides"),
+        (Self::SignalRtp, "signal_rtp", "ICE, then two of the RTP payload types of ringrtc, without DTLS"),
+    ];
+
+    /// The shape of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, n, _)| *n == name).map(|(shape, ..)| *shape)
+    }
+
+    /// What was seen, in words.
+    pub fn says(self) -> &'static str {
+        Self::ALL.iter().find(|(shape, ..)| *shape == self).map_or("", |(.., says)| *says)
+    }
+
+    /// The protocol, where knowing its shape is knowing its name.
+    pub const fn app(self) -> Option<&'static str> {
+        Some(match self {
+            Self::WireGuardInit | Self::WireGuard | Self::WireGuardData => "wireguard",
+            Self::OpenVpnReset | Self::OpenVpn => "openvpn",
+            Self::IkeMessage | Self::Ike => "ike",
+            Self::EspUdp => "esp",
+            Self::L2tp => "l2tp",
+            Self::Pptp => "pptp",
+            Self::Dnscrypt => "dnscrypt",
+            Self::WaHello | Self::WaStream => "noise_wa",
+            Self::TgObfs2 | Self::TgObfs2Frames | Self::TgPlain => "mtproto",
+            Self::Oicq => "oicq",
+            Self::Irc => "irc",
+            Self::Sip => "sip",
+            Self::Loco => "loco",
+            Self::Mmtls => "mmtls",
+            _ => return None,
+        })
+    }
 }
 
 /// Encrypted Client Hello as visible from outside (RFC 9849).
@@ -248,8 +398,36 @@ pub struct Stun {
     pub len: u32,
     /// Length of USERNAME; the name itself is not kept.
     pub username_len: u16,
+    /// Pattern of USERNAME.
+    pub username: UserName,
     /// ERROR-CODE.
     pub error: Option<u16>,
+}
+
+/// How a STUN user name is made; the name itself is never kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UserName {
+    /// There is none, or it follows no pattern known here.
+    #[default]
+    Other,
+    /// `<unix time>:<18 hex digits>`.
+    TimedHex18,
+    /// `<unix time>:<10 digits>`.
+    TimedDigits10,
+    /// `<unix time>:<12 to 16 digits>`.
+    TimedDigits12To16,
+    /// `<unix time>:<19 digits>`.
+    TimedDigits19,
+}
+
+impl UserName {
+    /// Every pattern with its name in service files.
+    pub const ALL: [(Self, &str); 4] = [
+        (Self::TimedHex18, "time:hex18"),
+        (Self::TimedDigits10, "time:digits10"),
+        (Self::TimedDigits12To16, "time:digits12-16"),
+        (Self::TimedDigits19, "time:digits19"),
+    ];
 }
 
 /// Notes of a flow, bounded.
@@ -322,6 +500,14 @@ impl Notes {
         })
     }
 
+    /// All shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = (&Note, Shape)> {
+        self.list.iter().filter_map(|n| match n.fact {
+            Fact::Shape(shape) => Some((n, shape)),
+            _ => None,
+        })
+    }
+
     /// All QUIC long-header packets noted.
     pub fn quic(&self) -> impl Iterator<Item = (&Note, &QuicInitial)> {
         self.list.iter().filter_map(|n| match &n.fact {
@@ -367,6 +553,17 @@ pub fn wire_text(bytes: &[u8], max: usize) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_shape_has_one_name_and_words() {
+        for (i, (shape, name, says)) in Shape::ALL.iter().enumerate() {
+            assert_eq!(*shape as usize, i, "{name} is out of order");
+            assert_eq!(Shape::named(name), Some(*shape));
+            assert_eq!(shape.says(), *says);
+            assert!(!says.is_empty());
+        }
+        assert_eq!(Shape::named("nonsense"), None);
+    }
 
     #[test]
     fn wire_text_keeps_utf8_and_escapes_the_rest() {

@@ -7,6 +7,7 @@ pub mod cases;
 pub mod ladder;
 pub mod pcap;
 pub mod say;
+pub mod shapes;
 pub mod wire;
 pub mod wrap;
 

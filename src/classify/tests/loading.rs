@@ -34,6 +34,11 @@ fn complaints_name_file_line_and_key() {
     assert!(with("[[service.stun]]\nattr = \"0x10000\"\ndb = 3").contains("not a number from 0 to 0xffff"));
     assert!(with("[[service.stun]]\nattr = \"0x4000\"").ends_with("stun[1]: `db` is missing"));
     assert!(with("[[service.tls]]\ndb = 3").contains("needs one of `alpn`"));
+    assert!(with("[[service.parser]]\nname = \"wireguard\"").ends_with("parser[1]: `db` is missing"));
+    assert!(with("[[service.parser]]\ndb = 3").ends_with("parser[1]: `name` is missing"));
+    assert!(with("[[service.parser]]\nname = \"wiregard\"\ndb = 3").contains("parser[1].name: `wiregard` is none of rtp, rtcp, "));
+    assert!(with("[[service.parser]]\nname = \"rtp\"\nclass = \"ip\"\ndb = 3").ends_with("`ip` is none of crypto, bytes, pattern"));
+    assert!(with("[[service.stun]]\nusername = \"time:x\"\ndb = 3").contains("`time:x` is none of time:hex18, "));
     // Sections that other tools have and this one has not are refused, not skipped.
     assert!(with("[[service.residue]]\nmodulo = 16").starts_with("services/max.toml:6: residue: unknown key `residue`"));
     assert!(with("").contains("`x` has no rule"));
@@ -101,7 +106,7 @@ fn shipped_files_are_sound() {
         assert_eq!(*s.file, format!("services/{}.toml", s.id));
         assert!(s.rules > 0 && !s.title.is_empty() && s.updated.len() == 10, "{s:?}");
     }
-    assert_eq!(seen.len(), 50);
+    assert_eq!(seen.len(), 60);
     // Every file in the folder is in the list, and every rule says where it comes from.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/classify/services");
     let mut files = 0;

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod flows;
 mod loading;
+mod shapes;
 mod shipped;
 
 use super::{Book, DnsLead};

@@ -1,0 +1,113 @@
+//! Shapes: what each proves alone, and what it does beside other evidence.
+
+use super::flows::{Says, sni, tcp, udp};
+use super::{book, label, named};
+use crate::classify::{Book, Companion};
+use crate::model::flow::FlowRecord;
+use crate::model::frame::FrameNo;
+use crate::model::label::{EvidenceClass, LabelGrade};
+use crate::model::note::{ClientHello, Fact, Note, ServerHello, Shape, Stun, UserName};
+use crate::model::seq::Pos;
+use crate::model::side::Side;
+use crate::model::time::Time;
+
+fn shaped(flow: FlowRecord, shape: Shape) -> FlowRecord {
+    flow.note(Fact::Shape(shape))
+}
+
+#[test]
+fn each_shape_names_its_service_at_any_address() {
+    let (t, u) = (|| tcp("192.0.2.1:443"), || udp("192.0.2.1:40000"));
+    #[rustfmt::skip]
+    let table = [
+        (u(), Shape::WireGuard, "wireguard -"), (u(), Shape::WireGuardInit, "wireguard -"), (u(), Shape::WireGuardData, "wireguard -"),
+        (u(), Shape::OpenVpn, "openvpn -"), (t(), Shape::OpenVpnReset, "openvpn -"), (u(), Shape::Ike, "ikev2 -"), (u(), Shape::IkeMessage, "ikev2 -"),
+        (u(), Shape::EspUdp, "ikev2 -"), (u(), Shape::L2tp, "l2tp -"), (t(), Shape::Pptp, "pptp -"), (t(), Shape::Socks, "socks -"),
+        (u(), Shape::Dnscrypt, "dnscrypt -"), (t(), Shape::Ultrasurf, "ultrasurf -"), (t(), Shape::WaStream, "whatsapp chat"),
+        (t(), Shape::WaHello, "whatsapp chat"), (t(), Shape::TgObfs2, "telegram chat"), (t(), Shape::TgObfs2Frames, "telegram chat"),
+        (t(), Shape::TgPlain, "telegram chat"), (u(), Shape::TgPing, "telegram call"), (udp("192.0.2.1:8000"), Shape::Oicq, "qq chat"),
+        (t(), Shape::Xmpp, "xmpp chat"), (t(), Shape::Irc, "irc chat"), (u(), Shape::Sip, "sip call"), (u(), Shape::ZoomSfu, "zoom call"),
+        (u(), Shape::DiscordFound, "discord call"), (t(), Shape::ViberFrames, "viber chat"), (u(), Shape::ViberCall, "viber call"),
+        (t(), Shape::Threema, "threema chat"), (t(), Shape::Loco, "kakaotalk chat"), (t(), Shape::Mmtls, "wechat chat"), (u(), Shape::ImoCall, "imo call"),
+        (u(), Shape::LineCall, "line call"),
+        // Sizes and regularity alone never name; neither do shapes that belong to nobody.
+        (u(), Shape::TgReflector, ""), (u(), Shape::SignalRtp, ""), (u(), Shape::Rtp, ""), (u(), Shape::Rtcp, ""), (u(), Shape::Dtls, ""),
+        (t(), Shape::Ssh, ""), (t(), Shape::Mail, ""), (t(), Shape::BitTorrent, ""),
+    ];
+    for (flow, shape, want) in table {
+        assert_eq!(named(&shaped(flow, shape)), want, "{shape:?}");
+    }
+}
+
+#[test]
+fn proofs_are_surer_than_lookalikes() {
+    let grade = |flow: FlowRecord, shape| label(&shaped(flow, shape)).unwrap().grade;
+    assert_eq!(grade(tcp("192.0.2.1:443"), Shape::TgObfs2Frames), LabelGrade::Certain);
+    assert_eq!(grade(udp("192.0.2.1:443"), Shape::WireGuard), LabelGrade::Confident);
+    assert_eq!(grade(udp("192.0.2.1:443").unanswered(), Shape::WireGuardInit), LabelGrade::Probable);
+    assert_eq!(grade(udp("192.0.2.1:1194").unanswered(), Shape::OpenVpnReset), LabelGrade::Confident);
+    // At home the pattern adds to the address.
+    assert_eq!(grade(udp("91.108.12.5:537"), Shape::TgReflector), LabelGrade::Certain);
+    let l = label(&shaped(udp("192.0.2.1:443"), Shape::WireGuard)).unwrap();
+    assert!(l.circumvention);
+    assert_eq!(l.evidence.first().map(|e| e.class), Some(EvidenceClass::Bytes));
+}
+
+#[test]
+fn a_tunnel_on_the_resolver_s_port_is_no_lookup() {
+    assert_eq!(named(&shaped(udp("192.0.2.1:53"), Shape::WireGuard)), "wireguard -");
+    assert_eq!(named(&udp("192.0.2.1:53")), "");
+}
+
+#[test]
+fn warp_is_wireguard_at_home() {
+    assert_eq!(named(&shaped(udp("162.159.193.7:2408"), Shape::WireGuard)), "warp -");
+    assert_eq!(named(&shaped(udp("192.0.2.7:2408"), Shape::WireGuard)), "wireguard -");
+}
+
+#[test]
+fn a_proxy_is_named_and_not_what_it_carries() {
+    assert_eq!(named(&sni("www.youtube.com").note(Fact::Shape(Shape::Socks))), "socks -");
+    // Other shapes carry nothing.
+    assert_eq!(named(&sni("www.youtube.com").note(Fact::Shape(Shape::Rtp))), "youtube web");
+}
+
+#[test]
+fn a_leg_inherits_from_the_call_that_named_it() {
+    let companion = Companion { service: "telegram", frame: FrameNo(9) };
+    let leg = |flow: FlowRecord| book().label_beside(&flow, &[], Some(companion));
+    let l = leg(udp("203.0.113.9:50111")).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("telegram", Some("call"), LabelGrade::Probable));
+    assert!(leg(udp("203.0.113.9:50111").unanswered()).is_none(), "an attempt proves nothing");
+    let unknown = Companion { service: "nobody", frame: FrameNo(9) };
+    assert!(book().label_beside(&udp("203.0.113.9:50111"), &[], Some(unknown)).is_none());
+}
+
+#[test]
+fn user_names_support_and_do_not_name() {
+    let credentials = |username| Stun { kind: 0x0003, username, username_len: 29, ..Stun::default() };
+    assert_eq!(named(&udp("192.0.2.1:1400").stun(credentials(UserName::TimedHex18))), "");
+    let l = label(&udp("192.0.2.1:1400").realm("telegram.org").stun(credentials(UserName::TimedHex18))).unwrap();
+    assert!(l.evidence.iter().any(|e| e.says.contains("time:hex18")), "{:?}", l.evidence);
+}
+
+#[test]
+fn a_missing_finished_message_raises_a_suspicion_only() {
+    let ja4 = "t13d1516h2_8daaf6152771_d8a2da3f94cd";
+    let flow = |psk, len| {
+        let hello = ClientHello { sni: Some("www.example.com".into()), ja4: ja4.into(), psk, ..ClientHello::default() };
+        let mut flow = tcp("192.0.2.1:443")
+            .note(Fact::ClientHello(Box::new(hello)))
+            .note(Fact::ServerHello(Box::new(ServerHello { version: 0x0304, ..ServerHello::default() })));
+        let fact = Fact::TlsApplicationData { record_len: len };
+        flow.notes.push(Note { frame: FrameNo(8), ts: Time::from_nanos(0), side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
+        flow
+    };
+    let text = "schema = 1\n[[service]]\nid = \"mtproxy\"\nextends = \"builtin:mtproxy\"\n[[service.domain]]\nsuffix = \"www.example.com\"\ndb = 26\nsource = \"test\"\n";
+    let book = Book::builtin().unwrap().with_file(std::path::Path::new("mine.toml"), text).unwrap();
+    let suspected = |f: &FlowRecord| book.label(f, &[]).unwrap().evidence.iter().any(|e| e.says.contains("no Finished message"));
+    assert!(suspected(&flow(false, 300)));
+    assert!(!suspected(&flow(false, 53)) && !suspected(&flow(false, 69)) && !suspected(&flow(false, 19)));
+    assert!(!suspected(&flow(true, 300)), "early data may come first");
+    assert_eq!(named(&flow(false, 300)), "", "never enough for a name");
+}

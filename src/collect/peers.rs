@@ -1,0 +1,71 @@
+//! The legs of a call: a relay is told the address of the other phone, and soon the two speak without the relay.
+
+use crate::model::flow::FlowRecord;
+use crate::model::frame::FrameNo;
+use crate::model::key::{Endpoint, Proto};
+use crate::model::label::{Label, LabelGrade};
+use crate::model::time::{Span, Time};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// How long an announced address is expected to be used …
+const AFTER: Span = Span::from_secs(60);
+/// … and how long before the phones may already have tried.
+const BEFORE: Span = Span::from_secs(-5);
+/// Addresses remembered of one capture.
+const PEERS_MAX: usize = 65_536;
+/// Ports below are services, not phones.
+const PORT_MIN: u16 = 1024;
+
+/// What a labelled call says of other flows.
+#[derive(Clone, Copy)]
+struct Told {
+    flow: usize,
+    at: Time,
+    frame: FrameNo,
+}
+
+/// A call of the same client that announced the address a flow speaks with.
+#[derive(Clone, Copy)]
+pub struct Leg {
+    /// The call, as index into the flows.
+    pub flow: usize,
+    /// Frame of the announcement.
+    pub frame: FrameNo,
+}
+
+/// Addresses that labelled calls named as their peers' (XOR-PEER-ADDRESS, RFC 8656 §18.3).
+#[derive(Default)]
+pub struct Peers {
+    named: HashMap<(IpAddr, Endpoint), Told>,
+}
+
+impl Peers {
+    /// Reads the announcements of all flows whose label is confident or better.
+    pub fn of(flows: &[FlowRecord], labels: &[Option<Label>]) -> Self {
+        let mut peers = Self::default();
+        for (i, (flow, label)) in flows.iter().zip(labels).enumerate() {
+            if label.as_ref().is_none_or(|l| l.grade < LabelGrade::Confident) {
+                continue;
+            }
+            for (note, message) in flow.notes.stun() {
+                let Some(peer) = message.peer else { continue };
+                let usable = peer.port >= PORT_MIN && !peer.ip.is_unspecified() && !peer.ip.is_loopback() && peer != flow.server;
+                if usable && peers.named.len() < PEERS_MAX {
+                    peers.named.entry((flow.client.ip, peer)).or_insert(Told { flow: i, at: note.ts, frame: note.frame });
+                }
+            }
+        }
+        peers
+    }
+
+    /// The call that announced one end of `flow` to the other shortly before it began.
+    pub fn leg(&self, flow: &FlowRecord) -> Option<Leg> {
+        if self.named.is_empty() || flow.proto != Proto::UDP {
+            return None;
+        }
+        let told = [(flow.client.ip, flow.server), (flow.server.ip, flow.client)].iter().find_map(|key| self.named.get(key))?;
+        let after = flow.first.ts.since(told.at);
+        (BEFORE..=AFTER).contains(&after).then_some(Leg { flow: told.flow, frame: told.frame })
+    }
+}
