@@ -135,7 +135,7 @@ fn of_datagrams(f: &FlowRecord, end: Time) -> Outcome {
     if f.icmp.iter().any(|i| i.about == Side::Client && unreachable(i.version, i.kind)) && s.packets == 0 {
         return Outcome::Refused;
     }
-    let asked = matches!(f.app, Some("quic" | "dns" | "stun"));
+    let asked = matches!(f.app, Some("quic" | "dns" | "stun" | "wireguard" | "openvpn" | "ike"));
     match (c.packets, s.packets) {
         (1.., 1..) => Outcome::Ok,
         (2.., 0) if asked && end.since(f.first.ts) > Span::from_secs(2) => Outcome::SilentSyn,
