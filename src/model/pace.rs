@@ -87,8 +87,8 @@ impl<const N: usize, const PER: u32, const LOW: u32> Spread<N, PER, LOW> {
     }
 }
 
-/// Round trips in microseconds: steps of at most an eighth, 256 µs to 17 s.
-pub type RttSpread = Spread<128, 8, 8>;
+/// Round trips in microseconds: steps of at most a sixth, 256 µs to 17 s.
+pub type RttSpread = Spread<96, 6, 8>;
 /// Rates between two packets in bit/s: steps of at most a quarter, 1 kbit/s to 4 Gbit/s.
 pub type RateSpread = Spread<88, 4, 10>;
 
@@ -125,6 +125,10 @@ pub struct Pace {
     pub lone_lost: u32,
     /// Clean round trips from the capture point to the receiver.
     pub rtt: RttSpread,
+    /// The same of packets acknowledged alone, which may include the receiver's delayed acknowledgement.
+    pub rtt_alone: RttSpread,
+    /// From an acknowledgement to the first data that echoes its timestamp: from the capture point to this sender and back (RFC 7323).
+    pub echo: RttSpread,
     /// Bytes by the rate at which they followed the packet before.
     pub follow: RateSpread,
     /// Time during which the receiver's window held the sender back.
@@ -158,6 +162,8 @@ impl Pace {
             lone: 0,
             lone_lost: 0,
             rtt: RttSpread::default(),
+            rtt_alone: RttSpread::default(),
+            echo: RttSpread::default(),
             follow: RateSpread::default(),
             window_held: Span::ZERO,
             window_shut: Span::ZERO,

@@ -108,12 +108,12 @@ impl Conversation {
         if let Some(pacer) = &mut self.pacer[side.peer()]
             && seg.flags.ack()
         {
-            pacer.acked(packet.ts, brief.ack, self.half[side].window);
+            pacer.acked(packet.ts, brief.ack, self.half[side].window, options.tsval);
         }
         let sent = self.record.side[side].sent;
         self.data(side, seg, &seen, &mut brief, listener);
         if seg.len > 0 && !brief.marked(mark::PROBE) {
-            self.keep_pace(side, packet, &brief, sent);
+            self.keep_pace(side, packet, &brief, sent, options.tsecr);
         }
         self.letters(side, seg, &brief);
         self.ask_and_answer(side, seg, &brief);
@@ -477,7 +477,7 @@ impl Conversation {
     }
 
     /// `sent` is what this side had sent before this packet.
-    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>, brief: &Brief, sent: Pos) {
+    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>, brief: &Brief, sent: Pos, tsecr: Option<u32>) {
         let s = &self.record.side[side];
         if self.pacer[side].is_none() && Pacer::wanted(s.data_segments, s.unique) {
             // This packet counts from now on, not before.
@@ -507,6 +507,7 @@ impl Conversation {
             acked: s.acked,
             window: self.half[side.peer()].window,
             mss: self.record.side[side.peer()].mss.map(|mss| u32::from(mss).saturating_sub(options)),
+            tsecr,
         });
     }
 
