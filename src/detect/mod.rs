@@ -14,6 +14,9 @@ mod rst_injected;
 mod rst_on_syn;
 mod silence;
 mod sni_reset;
+mod throttling;
+mod throttling_loss;
+mod throttling_rate;
 mod weigh;
 
 use crate::model::finding::{Card, Finding};
@@ -37,4 +40,6 @@ pub static ALL: &[&dyn Detector] = &[
     &freeze::Freeze,
     &residual::Residual,
     &block_page::BlockPage,
+    &throttling_rate::ThrottlingRate,
+    &throttling_loss::ThrottlingLoss,
 ];
