@@ -25,6 +25,9 @@ mod rst_injected;
 mod rst_on_syn;
 mod silence;
 mod sni_reset;
+mod throttling;
+mod throttling_loss;
+mod throttling_rate;
 mod udp_blocked;
 mod udp_blocked_media;
 mod vpn_blocked;
@@ -63,4 +66,6 @@ pub static ALL: &[&dyn Detector] = &[
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
     &vpn_blocked::VpnHandshake,
+    &throttling_rate::ThrottlingRate,
+    &throttling_loss::ThrottlingLoss,
 ];

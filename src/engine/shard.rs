@@ -11,10 +11,10 @@ use crate::model::note::{Notes, wire_text};
 use crate::model::oddity::Oddity;
 use crate::model::packet::{Body, Icmp, Packet, TcpFlags};
 use crate::model::seq::{Pos, Seq};
-use crate::model::side::Side;
+use crate::model::side::{PerSide, Side};
 use crate::model::time::Time;
 use crate::packet;
-use crate::stream::{Conversation, LadderBook};
+use crate::stream::{Conversation, LadderBook, Pacer};
 use crossbeam_channel::{Receiver, Sender};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -34,6 +34,17 @@ struct Talk {
     notes: Notes,
     icmp: Vec<IcmpSeen>,
     owner: Option<Box<str>>,
+    /// Pace of datagrams, and what each side sent before it was kept.
+    pacer: PerSide<Option<Box<Pacer>>>,
+    datagrams: PerSide<Datagrams>,
+}
+
+/// What a side sent in datagrams.
+#[derive(Clone, Copy, Default)]
+struct Datagrams {
+    first: Option<Time>,
+    packets: u32,
+    bytes: u64,
 }
 
 struct Shard<'a> {
@@ -196,6 +207,7 @@ impl Talk {
             }
             Body::Udp(datagram) => {
                 self.ladder.add(datagram_brief(side, packet, datagram.len));
+                self.keep_pace(side, packet);
                 if self.deaf {
                     return;
                 }
@@ -207,6 +219,20 @@ impl Talk {
                 }
             }
             Body::Icmp(_) | Body::Other(_) => self.ladder.add(datagram_brief(side, packet, 0)),
+        }
+    }
+
+    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>) {
+        let sent = &mut self.datagrams[side];
+        let began = *sent.first.get_or_insert(packet.ts);
+        sent.packets = sent.packets.saturating_add(1);
+        sent.bytes = sent.bytes.saturating_add(u64::from(packet.ip.total_len));
+        if self.pacer[side].is_none() && Pacer::wanted(sent.packets, sent.bytes) {
+            let before = sent.bytes.saturating_sub(u64::from(packet.ip.total_len));
+            self.pacer[side] = Some(Pacer::new(began, before, packet.ts));
+        }
+        if let Some(pacer) = &mut self.pacer[side] {
+            pacer.datagram(packet.ts, packet.ip.total_len);
         }
     }
 
@@ -249,6 +275,11 @@ fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
         desk.finish(&mut talk.notes);
         app = desk.app();
     }
+    let close = |p: Option<Box<Pacer>>| p.map(|p| Box::new(p.close()));
+    let pace = match &mut talk.tcp {
+        Some(c) => c.take_pace(),
+        None => PerSide { client: close(talk.pacer.client.take()), server: close(talk.pacer.server.take()) },
+    };
     FlowRecord {
         id: FlowId { source, frame: entry.first.frame },
         proto: entry.key.proto,
@@ -260,6 +291,7 @@ fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
         totals: entry.totals,
         app,
         tcp: talk.tcp.map(|c| Box::new(c.close())),
+        pace,
         ladder: talk.ladder.close(),
         notes: talk.notes,
         icmp: talk.icmp,

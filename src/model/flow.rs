@@ -3,6 +3,7 @@
 use super::frame::FrameNo;
 use super::key::{Endpoint, Proto};
 use super::note::Notes;
+use super::pace::Pace;
 use super::packet::TcpFlags;
 use super::seq::{Pos, Seq};
 use super::side::{PerSide, Side};
@@ -527,6 +528,8 @@ pub struct FlowRecord {
     pub app: Option<&'static str>,
     /// TCP only.
     pub tcp: Option<Box<TcpRecord>>,
+    /// How fast each side that sent enough went (TCP and UDP).
+    pub pace: PerSide<Option<Box<Pace>>>,
     /// First and last packets.
     pub ladder: Ladder,
     /// What inspectors wrote down.

@@ -8,6 +8,7 @@ pub mod key;
 pub mod label;
 pub mod note;
 pub mod oddity;
+pub mod pace;
 pub mod packet;
 pub mod scene;
 pub mod seq;

@@ -61,6 +61,7 @@ pub fn tcp_flow(frame: u64, sni: &str, outcome: Outcome) -> FlowRecord {
         totals: PerSide { client: totals(0), server: totals(38) },
         app: Some("tls"),
         tcp: Some(Box::new(tcp)),
+        pace: crate::model::side::PerSide::default(),
         ladder: Ladder::default(),
         notes,
         icmp: Vec::new(),

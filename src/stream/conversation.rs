@@ -3,12 +3,14 @@
 use super::half::{Fit, Half, Piece, Print, Range};
 use super::history::History;
 use super::options::{self, Options};
+use super::pace::{Pacer, Place, Step};
 use crate::model::event::{GapCause, Seen, StreamEvent};
 use crate::model::flow::{Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, mark};
+use crate::model::pace::Pace;
 use crate::model::packet::{Checksum, Packet, Segment};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
-use crate::model::time::Span;
+use crate::model::time::{Span, Time};
 
 /// Two packets alike in all but time are one packet seen twice if they come within this span and carry an IP identification
 /// (a retransmission gets a new one), …
@@ -37,6 +39,10 @@ pub struct Conversation {
     /// Zero of a SYN+ACK that contradicts the first one.
     other_zero: Option<Seq>,
     fin_told: PerSide<bool>,
+    /// How fast each side goes, once it has sent enough.
+    pacer: PerSide<Option<Box<Pacer>>>,
+    /// First packet with payload.
+    pace_from: PerSide<Option<Time>>,
     listening: bool,
 }
 
@@ -48,6 +54,8 @@ impl Default for Conversation {
             history: History::default(),
             other_zero: None,
             fin_told: PerSide::default(),
+            pacer: PerSide::default(),
+            pace_from: PerSide::default(),
             listening: true,
         }
     }
@@ -99,7 +107,16 @@ impl Conversation {
             self.acknowledge(side, packet, &mut brief, listener);
         }
         self.window(side, seg, &mut brief);
+        if let Some(pacer) = &mut self.pacer[side.peer()]
+            && seg.flags.ack()
+        {
+            pacer.acked(packet.ts, brief.ack, self.half[side].window, options.tsval);
+        }
+        let sent = self.record.side[side].sent;
         self.data(side, seg, &seen, &mut brief, listener);
+        if seg.len > 0 && !brief.marked(mark::PROBE) {
+            self.keep_pace(side, packet, &brief, sent, options.tsecr);
+        }
         self.letters(side, seg, &brief);
         self.ask_and_answer(side, seg, &brief);
         brief
@@ -116,6 +133,12 @@ impl Conversation {
     /// Whether events are still produced.
     pub fn listening(&self) -> bool {
         self.listening
+    }
+
+    /// The pace of each side that sent enough to have one. Ends its keeping.
+    pub fn take_pace(&mut self) -> PerSide<Option<Box<Pace>>> {
+        let mut take = |side: Side| self.pacer[side].take().map(|p| Box::new(p.close()));
+        PerSide { client: take(Side::Client), server: take(Side::Server) }
     }
 
     /// The record at the end of the flow.
@@ -453,6 +476,41 @@ impl Conversation {
             self.fin_told[side] = true;
             listener(side, seen, &StreamEvent::Fin { at });
         }
+    }
+
+    /// `sent` is what this side had sent before this packet.
+    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>, brief: &Brief, sent: Pos, tsecr: Option<u32>) {
+        let s = &self.record.side[side];
+        if self.pacer[side].is_none() && Pacer::wanted(s.data_segments, s.unique) {
+            // This packet counts from now on, not before.
+            let before = s.unique.saturating_sub(u64::from(brief.len));
+            let headers = u64::from(s.data_segments.saturating_sub(1)).saturating_mul(52);
+            self.pacer[side] = Some(Pacer::new(self.pace_from[side].unwrap_or(brief.ts), before.saturating_add(headers), brief.ts));
+        }
+        self.pace_from[side].get_or_insert(brief.ts);
+        let Some(pacer) = &mut self.pacer[side] else { return };
+        let place = match () {
+            () if brief.marked(mark::FILLS_HOLE) => Place::Fills,
+            () if brief.marked(mark::RETRANSMIT) && brief.end() <= sent => Place::Again,
+            () if brief.marked(mark::AFTER_HOLE) && brief.seq > sent => {
+                Place::BehindHole(u64::try_from(brief.seq.since(sent)).unwrap_or(0))
+            }
+            () => Place::New,
+        };
+        // What one packet on the wire can carry: the peer's MSS less this packet's options (RFC 6691).
+        let options = u32::from(brief.options);
+        pacer.data(&Step {
+            ts: packet.ts,
+            len: brief.len,
+            ip_len: packet.ip.total_len,
+            from: brief.seq,
+            to: brief.seq.plus(i64::from(brief.len)),
+            place,
+            acked: s.acked,
+            window: self.half[side.peer()].window,
+            mss: self.record.side[side.peer()].mss.map(|mss| u32::from(mss).saturating_sub(options)),
+            tsecr,
+        });
     }
 
     #[allow(clippy::too_many_arguments)]

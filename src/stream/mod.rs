@@ -9,6 +9,8 @@ mod half;
 mod history;
 mod ladder;
 mod options;
+mod pace;
 
 pub use conversation::Conversation;
 pub use ladder::LadderBook;
+pub use pace::Pacer;

@@ -9,14 +9,17 @@ pub(super) struct Options {
     pub sack_blocks: bool,
     /// TSval.
     pub tsval: Option<u32>,
+    /// TSecr.
+    pub tsecr: Option<u32>,
     pub md5: bool,
 }
 
 /// Reads options laxly: a malformed list ends the reading, what was read counts.
 pub(super) fn read(raw: &[u8]) -> Options {
     // The layout of nearly every segment of an established connection: NOP NOP timestamp.
-    if let [1, 1, 8, 10, a, b, c, d, _, _, _, _] = raw {
-        return Options { tsval: Some(u32::from_be_bytes([*a, *b, *c, *d])), ..Options::default() };
+    if let [1, 1, 8, 10, a, b, c, d, e, f, g, h] = raw {
+        let (tsval, tsecr) = (u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]));
+        return Options { tsval: Some(tsval), tsecr: Some(tsecr), ..Options::default() };
     }
     let mut out = Options::default();
     let mut rest = raw;
@@ -36,7 +39,10 @@ pub(super) fn read(raw: &[u8]) -> Options {
             (3, [shift]) => out.wscale = Some((*shift).min(14)),
             (4, []) => out.sack_permitted = true,
             (5, [_, ..]) => out.sack_blocks = true,
-            (8, [a, b, c, d, ..]) => out.tsval = Some(u32::from_be_bytes([*a, *b, *c, *d])),
+            (8, [a, b, c, d, rest @ ..]) => {
+                out.tsval = Some(u32::from_be_bytes([*a, *b, *c, *d]));
+                out.tsecr = <[u8; 4]>::try_from(rest).ok().map(u32::from_be_bytes);
+            }
             (19, _) => out.md5 = true,
             _ => {}
         }

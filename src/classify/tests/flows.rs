@@ -25,6 +25,7 @@ pub fn flow(proto: Proto, server: &str) -> FlowRecord {
         totals: PerSide { client: answered, server: answered },
         app: None,
         tcp: None,
+        pace: PerSide::default(),
         ladder: Ladder::default(),
         notes: Notes::default(),
         icmp: Vec::new(),

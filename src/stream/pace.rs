@@ -1,0 +1,490 @@
+//! Keeps the pace of one direction while its packets come in: bins, drops, clean round trips, what held the sender back.
+//!
+//! Nothing is kept for a direction that carried little ([`Pacer::wanted`]). For one that did, everything is of fixed size: about 4 kB.
+//! A packet costs a few additions; only a retransmission looks through the packets in flight ([`FLIGHT`] at most).
+
+use crate::model::pace::{BINS, Pace};
+use crate::model::seq::Pos;
+use crate::model::time::{Span, Time};
+
+/// Packets in flight that are remembered; when they are more, neighbours share an entry.
+const FLIGHT: usize = 40;
+/// A hole filled within this time was reordering, not loss.
+const REORDER: Span = Span::from_millis(3);
+/// A pause of the sender shorter than this is no pause.
+const PAUSE: Span = Span::from_millis(5);
+/// Packets and bytes from which a direction is worth the memory.
+const SOME_PACKETS: u32 = 12;
+const SOME_BYTES: u64 = 16 * 1024;
+
+/// A packet (or several neighbours) on the way.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    end: Pos,
+    at: Time,
+    /// It was sent more than once, so its acknowledgement says nothing of the round trip.
+    again: bool,
+    /// Nothing else was on the way when it was sent.
+    lone: bool,
+}
+
+/// How a data packet relates to those before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It follows on, or stands behind a hole already known.
+    New,
+    /// It stands behind a new hole of so many bytes.
+    BehindHole(u64),
+    /// It fills a hole.
+    Fills,
+    /// Its bytes were seen before.
+    Again,
+}
+
+/// A data packet as the pace needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// When.
+    pub ts: Time,
+    /// Payload on the wire.
+    pub len: u32,
+    /// IP length on the wire.
+    pub ip_len: u32,
+    /// First position.
+    pub from: Pos,
+    /// Position after the last byte.
+    pub to: Pos,
+    /// How it relates to those before it.
+    pub place: Place,
+    /// What the peer has acknowledged.
+    pub acked: Pos,
+    /// The peer's announced window in bytes.
+    pub window: u64,
+    /// Largest payload of one packet on the wire, if the handshake told.
+    pub mss: Option<u32>,
+    /// Echoed timestamp.
+    pub tsecr: Option<u32>,
+}
+
+/// The pace of one direction while it is being kept.
+pub struct Pacer {
+    pace: Pace,
+    flight: [Sent; FLIGHT],
+    /// First entry in use, and how many.
+    head: usize,
+    used: usize,
+    /// Highest position sent.
+    top: Pos,
+    /// Acknowledgements up to here were delayed by a loss.
+    ignore: Pos,
+    /// The last hole: when it was noticed, and the packets missing.
+    hole: Option<(Time, u32)>,
+    held_since: Option<Time>,
+    shut_since: Option<Time>,
+    /// When everything sent had been acknowledged.
+    drained: Option<Time>,
+    /// A timestamp of the receiver that has not been echoed yet: when it passed.
+    asked: Option<(u32, Time)>,
+    header: u32,
+}
+
+impl Pacer {
+    /// Whether a direction that carried this much is worth keeping the pace of.
+    pub fn wanted(packets: u32, bytes: u64) -> bool {
+        packets >= SOME_PACKETS || bytes >= SOME_BYTES
+    }
+
+    /// Begins to keep the pace at `start`, after `before` IP bytes since `began`.
+    pub fn new(began: Time, before: u64, start: Time) -> Box<Self> {
+        Box::new(Self {
+            pace: Pace::new(began, before, start),
+            flight: [Sent::default(); FLIGHT],
+            head: 0,
+            used: 0,
+            top: Pos::default(),
+            ignore: Pos::default(),
+            hole: None,
+            held_since: None,
+            shut_since: None,
+            drained: None,
+            asked: None,
+            header: 40,
+        })
+    }
+
+    /// What was kept.
+    pub fn close(self) -> Pace {
+        self.pace
+    }
+
+    /// A packet with payload.
+    pub fn data(&mut self, step: &Step) {
+        let Step { ts, len, from, to, .. } = *step;
+        let (packets, bytes) = self.on_wire(step);
+        self.arrive(ts, packets, bytes);
+        if let (Some((asked, at)), Some(echo)) = (self.asked, step.tsecr)
+            && (echo.wrapping_sub(asked) as i32) >= 0
+        {
+            self.asked = None;
+            self.pace.echo.add(micros(ts.since(at)), 1);
+        }
+        if step.windows_known() {
+            self.pace.window_sum = self.pace.window_sum.saturating_add(step.window);
+            self.pace.windows = self.pace.windows.saturating_add(1);
+        }
+        match step.place {
+            Place::Again if to <= step.acked => self.pace.again = self.pace.again.saturating_add(1),
+            Place::Again => self.sent_again(step, packets, bytes),
+            Place::Fills => {
+                self.ignore = self.ignore.max(self.top);
+                if let Some((at, missing)) = self.hole.take()
+                    && ts.since(at) < REORDER
+                {
+                    self.pace.lost_before = self.pace.lost_before.saturating_sub(missing);
+                    let bin = self.bin(at);
+                    if let Some(d) = self.pace.drops.get_mut(bin) {
+                        *d = d.saturating_sub(u8::try_from(missing).unwrap_or(u8::MAX));
+                    }
+                }
+            }
+            Place::New | Place::BehindHole(_) => {
+                if let Place::BehindHole(bytes) = step.place {
+                    let size = u64::from(step.mss.unwrap_or(len)).max(1);
+                    let missing = u32::try_from(bytes.div_ceil(size)).unwrap_or(u32::MAX);
+                    self.pace.lost_before = self.pace.lost_before.saturating_add(missing);
+                    self.dropped(ts, 0, missing);
+                    self.hole = Some((ts, missing));
+                    self.ignore = self.ignore.max(to);
+                }
+                if let Some(at) = self.drained.take() {
+                    let pause = ts.since(at);
+                    if pause > PAUSE {
+                        self.pace.idle = sum(self.pace.idle, pause);
+                    }
+                }
+                let lone = self.used == 0 && from <= step.acked;
+                self.pace.lone = self.pace.lone.saturating_add(u32::from(lone));
+                self.remember(Sent { end: to, at: ts, again: false, lone });
+            }
+        }
+        self.top = self.top.max(to);
+        self.hold(step);
+    }
+
+    /// A datagram: no positions, no acknowledgements.
+    pub fn datagram(&mut self, ts: Time, ip_len: u32) {
+        self.pace.largest = self.pace.largest.max(ip_len);
+        self.arrive(ts, 1, ip_len);
+    }
+
+    /// The peer acknowledged everything before `ack` and announces `window`; `tsval` is its timestamp.
+    pub fn acked(&mut self, ts: Time, ack: Pos, window: u64, tsval: Option<u32>) {
+        if let Some(tsval) = tsval
+            && self.asked.is_none()
+        {
+            self.asked = Some((tsval, ts));
+        }
+        if let Some(since) = self.held_since.take() {
+            self.pace.window_held = sum(self.pace.window_held, ts.since(since));
+        }
+        let shut = window < u64::from(self.pace.largest).saturating_mul(2);
+        match (shut, self.shut_since) {
+            (true, None) => self.shut_since = Some(ts),
+            (false, Some(since)) => {
+                self.pace.window_shut = sum(self.pace.window_shut, ts.since(since));
+                self.shut_since = None;
+            }
+            _ => {}
+        }
+        let mut covered = 0u32;
+        let mut last = None;
+        while let Some(first) = self.first() {
+            if first.end > ack {
+                break;
+            }
+            covered = covered.saturating_add(1);
+            last = Some(first);
+            self.head = self.head.wrapping_add(1) % FLIGHT;
+            self.used = self.used.saturating_sub(1);
+        }
+        // One packet alone may wait for the receiver's delayed acknowledgement (RFC 9293 §3.8.6.3).
+        if let Some(s) = last
+            && !s.again
+            && s.end == ack
+            && ack > self.ignore
+        {
+            let to = if covered >= 2 { &mut self.pace.rtt } else { &mut self.pace.rtt_alone };
+            to.add(micros(ts.since(s.at)), 1);
+        }
+        if self.used == 0 && covered > 0 {
+            self.drained = Some(ts);
+        }
+    }
+
+    /// Packets on the wire, and their IP bytes, of what may be one giant segment of an offloading host.
+    fn on_wire(&mut self, step: &Step) -> (u32, u32) {
+        let header = step.ip_len.saturating_sub(step.len);
+        if (20..=120).contains(&header) {
+            self.header = header;
+        }
+        let one = step.mss.unwrap_or(1_460).max(256);
+        let packets = if step.len > one { step.len.div_ceil(one) } else { 1 };
+        let bytes = step.len.saturating_add(self.header.saturating_mul(packets));
+        self.pace.largest = self.pace.largest.max(step.len.min(one).saturating_add(self.header));
+        (packets, bytes)
+    }
+
+    fn arrive(&mut self, ts: Time, packets: u32, bytes: u32) {
+        let gap = u64::try_from(ts.since(self.pace.last).nanos()).unwrap_or(0).max(1_000);
+        if self.pace.packets > 0 {
+            let rate = u64::from(bytes).saturating_mul(8_000_000_000).checked_div(gap).unwrap_or(0);
+            self.pace.follow.add(rate, bytes);
+        }
+        self.pace.packets = self.pace.packets.saturating_add(u64::from(packets));
+        let bin = self.make_room(ts);
+        if let Some(b) = self.pace.passed.get_mut(bin) {
+            *b = b.saturating_add(bytes);
+        }
+        self.pace.last = self.pace.last.max(ts);
+    }
+
+    /// The sender gave up waiting: the packet it sends again was dropped, when it was last sent.
+    fn sent_again(&mut self, step: &Step, packets: u32, bytes: u32) {
+        self.pace.lost_beyond = self.pace.lost_beyond.saturating_add(packets);
+        self.ignore = self.ignore.max(self.top);
+        let mut at = step.ts;
+        for i in 0..self.used {
+            let Some(s) = self.flight.get_mut(self.head.wrapping_add(i) % FLIGHT) else { break };
+            if s.end >= step.to {
+                at = s.at;
+                s.again = true;
+                if s.lone {
+                    self.pace.lone_lost = self.pace.lone_lost.saturating_add(1);
+                }
+                s.lone = i == 0;
+                self.pace.lone = self.pace.lone.saturating_add(u32::from(s.lone));
+                // Only if the entry is this packet alone.
+                if s.end == step.to {
+                    s.at = step.ts;
+                }
+                break;
+            }
+        }
+        self.dropped(at, bytes, packets);
+    }
+
+    fn dropped(&mut self, at: Time, bytes: u32, packets: u32) {
+        let bin = self.bin(at);
+        if let Some(b) = self.pace.passed.get_mut(bin) {
+            *b = b.saturating_sub(bytes);
+        }
+        if let Some(d) = self.pace.drops.get_mut(bin) {
+            *d = d.saturating_add(u8::try_from(packets).unwrap_or(u8::MAX));
+        }
+    }
+
+    fn hold(&mut self, step: &Step) {
+        if !step.windows_known() {
+            return;
+        }
+        let flight = u64::try_from(self.top.since(step.acked)).unwrap_or(0);
+        let full = step.window.saturating_sub(u64::from(self.pace.largest));
+        if flight >= full && flight > 0 {
+            self.held_since.get_or_insert(step.ts);
+        } else {
+            self.held_since = None;
+        }
+    }
+
+    fn first(&self) -> Option<Sent> {
+        if self.used == 0 { None } else { self.flight.get(self.head).copied() }
+    }
+
+    fn remember(&mut self, sent: Sent) {
+        if self.used == FLIGHT {
+            self.pair_up();
+        }
+        let at = self.head.wrapping_add(self.used) % FLIGHT;
+        if let Some(s) = self.flight.get_mut(at) {
+            *s = sent;
+            self.used = self.used.saturating_add(1);
+        }
+    }
+
+    /// Two neighbours in flight become one entry, which ends where the later one ends and is as old as that.
+    fn pair_up(&mut self) {
+        let half = FLIGHT / 2;
+        let mut kept = [Sent::default(); FLIGHT];
+        for (i, k) in kept.iter_mut().take(half).enumerate() {
+            let at = self.head.wrapping_add(i.wrapping_mul(2)) % FLIGHT;
+            let (a, b) = (self.flight.get(at).copied(), self.flight.get(at.wrapping_add(1) % FLIGHT).copied());
+            if let (Some(a), Some(b)) = (a, b) {
+                *k = Sent { end: b.end.max(a.end), at: b.at, again: a.again || b.again, lone: false };
+            }
+        }
+        self.flight = kept;
+        self.head = 0;
+        self.used = half;
+    }
+
+    /// The bin of a moment; moments outside go to the ends.
+    fn bin(&self, ts: Time) -> usize {
+        let width = self.pace.width.nanos().max(1);
+        let i = ts.since(self.pace.start).nanos().max(0).checked_div(width).unwrap_or(0);
+        usize::try_from(i).unwrap_or(usize::MAX).min(BINS.saturating_sub(1))
+    }
+
+    /// The bin of a moment, after widening bins until it has one.
+    fn make_room(&mut self, ts: Time) -> usize {
+        let past = ts.since(self.pace.start).nanos().max(0);
+        while past.checked_div(self.pace.width.nanos()).is_some_and(|bin| bin >= BINS as i64) {
+            let p = &mut self.pace;
+            let (mut bytes, mut drops) = ([0u32; BINS], [0u8; BINS]);
+            for (to, pair) in bytes.iter_mut().zip(p.passed.chunks_exact(2)) {
+                *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
+            }
+            for (to, pair) in drops.iter_mut().zip(p.drops.chunks_exact(2)) {
+                *to = pair.iter().fold(0, |sum, d| sum.saturating_add(*d));
+            }
+            p.passed = bytes;
+            p.drops = drops;
+            p.width = p.width.times(2);
+        }
+        self.bin(ts)
+    }
+}
+
+impl Step {
+    /// Mid-flow the window's scale is unknown, and so is what it means.
+    fn windows_known(&self) -> bool {
+        self.mss.is_some()
+    }
+}
+
+fn micros(span: Span) -> u64 {
+    u64::try_from(span.nanos() / 1_000).unwrap_or(0)
+}
+
+fn sum(a: Span, b: Span) -> Span {
+    Span::from_nanos(a.nanos().saturating_add(b.nanos().max(0)))
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(ms: i64) -> Time {
+        Time::from_nanos(ms * 1_000_000)
+    }
+
+    fn step(ms: i64, n: i64, place: Place, acked: i64) -> Step {
+        Step {
+            ts: at(ms),
+            len: 1_000,
+            ip_len: 1_052,
+            from: Pos(1 + n * 1_000),
+            to: Pos(1_001 + n * 1_000),
+            place,
+            acked: Pos(1 + acked * 1_000),
+            window: 65_535,
+            mss: Some(1_448),
+            tsecr: None,
+        }
+    }
+
+    #[test]
+    fn a_retransmission_takes_the_original_out_of_its_bin() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        p.data(&step(0, 0, Place::New, 0));
+        p.data(&step(100, 1, Place::New, 0));
+        p.data(&step(500, 0, Place::Again, 0));
+        let pace = p.close();
+        assert_eq!((pace.lost_beyond, pace.drops[0], pace.passed[0]), (1, 1, 0));
+        assert_eq!((pace.passed[5], pace.passed[25]), (1_052, 1_052));
+    }
+
+    #[test]
+    fn what_was_acknowledged_was_not_dropped() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        p.data(&step(0, 0, Place::New, 0));
+        p.acked(at(40), Pos(1_001), 65_535, None);
+        p.data(&step(300, 0, Place::Again, 1));
+        let pace = p.close();
+        assert_eq!((pace.lost_beyond, pace.again), (0, 1));
+    }
+
+    #[test]
+    fn round_trips_after_a_loss_do_not_count() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        for n in 0..4 {
+            p.data(&step(n, n, Place::New, 0));
+        }
+        p.data(&step(200, 0, Place::Again, 0));
+        p.acked(at(250), Pos(4_001), 65_535, None);
+        p.data(&step(260, 4, Place::New, 4));
+        p.data(&step(261, 5, Place::New, 4));
+        p.acked(at(311), Pos(6_001), 65_535, None);
+        let pace = p.close();
+        assert_eq!(pace.rtt.total(), 1);
+        let ms = pace.rtt.quantile(0.5).unwrap() / 1e3;
+        assert!((45.0..56.0).contains(&ms), "{ms}");
+    }
+
+    #[test]
+    fn a_hole_filled_at_once_was_reordering() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        p.data(&step(0, 0, Place::New, 0));
+        p.data(&step(10, 2, Place::BehindHole(1_000), 1));
+        p.data(&step(11, 1, Place::Fills, 1));
+        let pace = p.close();
+        assert_eq!((pace.lost_before, pace.drops[0]), (0, 0));
+    }
+
+    #[test]
+    fn a_giant_segment_is_several_packets() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        p.data(&Step { len: 14_480, ip_len: 14_532, to: Pos(14_481), ..step(0, 0, Place::New, 0) });
+        let pace = p.close();
+        assert_eq!((pace.packets, pace.passed[0], pace.largest), (10, 14_480 + 520, 1_500));
+    }
+
+    #[test]
+    fn memory_per_direction_is_bounded() {
+        assert!(size_of::<Pacer>() <= 4_608, "{}", size_of::<Pacer>());
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever order of time: nothing is lost from the sum, and bins stay in their bounds.
+        #[test]
+        fn bytes_are_kept_whatever_the_times(steps in proptest::collection::vec((-10_000i64..4_000_000, 40u32..1_500), 1..300)) {
+            let mut p = Pacer::new(at(0), 0, at(0));
+            for (ms, len) in &steps {
+                p.datagram(at(*ms), *len);
+            }
+            let pace = p.close();
+            prop_assert_eq!(pace.total(), steps.iter().map(|s| u64::from(s.1)).sum::<u64>());
+            prop_assert!(pace.last.since(pace.start).nanos() / pace.width.nanos() < BINS as i64);
+        }
+
+        /// Any mix of new, lost and repeated packets and acknowledgements: no overflow, and never more passed than was seen.
+        #[test]
+        fn any_mix_keeps_its_books(mix in proptest::collection::vec((0u8..5, 0i64..200, 0i64..50), 1..400)) {
+            let mut p = Pacer::new(at(0), 0, at(0));
+            let (mut top, mut acked, mut now) = (0i64, 0i64, 0i64);
+            for (kind, n, dt) in mix {
+                now += dt;
+                match kind {
+                    0 | 1 => { p.data(&step(now, top, Place::New, acked)); top += 1; }
+                    2 => { p.data(&step(now, top + 2, Place::BehindHole(2_000), acked)); top += 3; }
+                    3 => p.data(&step(now, n.min(top), Place::Again, acked)),
+                    _ => { acked = acked.max(n.min(top)); p.acked(at(now), Pos(1 + acked * 1_000), 65_535, None); }
+                }
+                prop_assert!(p.used <= FLIGHT);
+            }
+            let pace = p.close();
+            prop_assert!(pace.total() <= pace.packets * 1_052);
+        }
+    }
+}
