@@ -1,6 +1,7 @@
 //! The operator's troubles with a capture: each is one sentence that names the cause and what to do.
 
 use std::io;
+use std::path::Path;
 use thiserror::Error;
 
 /// Why a capture could not be opened. The sentence does not name the path: whoever shows it says which source it is about.
@@ -124,4 +125,14 @@ fn looks_like(head: &[u8]) -> (&'static str, &'static str) {
         return ("a run of zero bytes", GIVE);
     }
     ("unknown binary data", GIVE)
+}
+
+/// Sorts an operating system error into the drawer that says what to do.
+pub(super) fn trouble(path: &Path, cause: io::Error) -> CaptureError {
+    let path = path.display().to_string();
+    match cause.kind() {
+        io::ErrorKind::NotFound => CaptureError::Missing { path },
+        io::ErrorKind::IsADirectory => CaptureError::Directory { path },
+        _ => CaptureError::Unreadable { path, cause },
+    }
 }

@@ -2,9 +2,9 @@
 
 use super::CaptureError;
 use super::bytes::count;
+use super::error::trouble;
 use super::input::{Input, Packing};
 use super::map;
-use super::paths::trouble;
 use super::window::Window;
 use crate::model::frame::Store;
 use std::fs::{self, File};

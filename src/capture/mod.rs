@@ -14,7 +14,6 @@ mod error;
 mod feed;
 mod input;
 mod map;
-mod paths;
 mod pcap;
 mod pcapng;
 mod reader;
@@ -24,7 +23,6 @@ mod window;
 mod tests;
 
 pub use error::CaptureError;
-pub use paths::expand;
 
 use crate::model::frame::Batch;
 use crate::model::source::SourceFacts;

@@ -418,22 +418,6 @@ fn another_version_is_refused_unless_its_records_make_sense() {
 }
 
 #[test]
-fn directories_become_their_files_in_name_order() {
-    let dir = scratch("expand");
-    for name in ["b.pcap", "a/z.pcap", "a/c.pcap", ".hidden", "c.pcap"] {
-        let path = dir.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, b"").unwrap();
-    }
-    let got = expand(&[PathBuf::from("-"), dir.join(".hidden"), dir.clone()]).unwrap();
-    let want: Vec<PathBuf> =
-        ["-".into(), dir.join(".hidden")].into_iter().chain(["a/c.pcap", "a/z.pcap", "b.pcap", "c.pcap"].map(|n| dir.join(n))).collect();
-    assert_eq!(got, want);
-    assert!(matches!(expand(&[dir.join("nothing")]), Err(CaptureError::Missing { .. })));
-    std::fs::remove_dir_all(dir).unwrap();
-}
-
-#[test]
 fn progress_reaches_the_end() {
     let file = sample_pcap(2000);
     let dir = scratch("progress");

@@ -10,7 +10,7 @@
 use super::Detector;
 use super::resets::physics_share;
 use super::weigh::{self, Claim, Weigh};
-use crate::model::finding::{Card, Direction, Finding, Grade, Innocent, Kind};
+use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::flow::{Brief, TcpRecord, mark};
 use crate::model::note::{HttpResponse, Note};
 use crate::model::scene::Scene;
@@ -116,16 +116,12 @@ impl Detector for BlockPage {
             return None;
         }
         let grade = if w.proofs == 0 && signature.is_none() { grade.min(Grade::Possible) } else { grade };
-        let private = signature.is_some() && w.proofs == 0;
-        w.innocent.push(Innocent {
-            cause: "parental or company filter",
-            stands: private,
-            why: if private {
-                "a filter in the user's own network shows the same page".to_owned()
-            } else {
-                "the answer came from the path, not from the network's edge".to_owned()
-            },
-        });
+        let who = if w.proofs == 0 {
+            "it would be a block page all the same; who placed it is not said"
+        } else {
+            "the answer came from the path, not from the network's edge"
+        };
+        w.excluded("parental or company filter", who);
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,

@@ -59,6 +59,7 @@ fn begin(at: Moment, port: u16, resolver: IpAddr) -> FlowRecord {
         totals: PerSide::default(),
         app: Some("dns"),
         tcp: None,
+        pace: PerSide::default(),
         ladder: Ladder::default(),
         notes: Notes::default(),
         icmp: Vec::new(),
@@ -197,7 +198,8 @@ fn race_innocent() {
 fn race_in_a_capture_with_losses_is_not_confirmed() {
     let mut c = capture("0 1 > x.com\n 20 1 < 10.10.34.36\n 41 1 < 104.244.42.1");
     c.source.quality.capture_loss = 0.02;
-    assert_eq!(judge(&DnsRace, &c).map(|g| g.0), Some(Likely));
+    // The second query may be missing, so an innocent cause stands.
+    assert_eq!(judge(&DnsRace, &c).map(|g| g.0), Some(Possible));
 }
 
 #[test]

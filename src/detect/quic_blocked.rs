@@ -402,6 +402,7 @@ mod tests {
             totals,
             app,
             tcp: None,
+            pace: crate::model::side::PerSide::default(),
             ladder,
             notes,
             icmp: Vec::new(),

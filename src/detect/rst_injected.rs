@@ -9,7 +9,7 @@
 //! ```
 
 use super::Detector;
-use super::resets;
+use super::resets::{self, ABORT};
 use super::weigh::{self, Claim};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::flow::Outcome;
@@ -72,6 +72,12 @@ impl Detector for RstInjected {
         // With loss in the capture the packet that provoked a reset may simply be missing.
         if scene.lossy() && v.weigh.proofs == 1 && grade == Grade::Confirmed {
             grade = Grade::Likely;
+        }
+        if grade >= Grade::Likely {
+            for i in v.weigh.innocent.iter_mut().filter(|i| i.cause == ABORT) {
+                i.stands = false;
+                i.why = "too many facts about the resets do not fit a stack that aborts".to_owned();
+            }
         }
         let mut needs = vec!["the same connection captured at the other end"];
         if control.n == 0 {

@@ -87,10 +87,11 @@ pub(super) struct Around {
 impl Around {
     /// Looks at the kin of a flow that was silent in `from..to`.
     pub fn of(scene: &Scene<'_>, from: Time, to: Time) -> Self {
-        let mut alive = Control { kind: "same_client_other_servers", n: 0, ok: 0 };
+        let mut alive = Control { kind: "same_client_meanwhile", n: 0, ok: 0 };
         let settled = from.plus(Span::from_millis(200));
         for f in scene.kin.with_client(scene.flow.client.ip) {
-            if f.server.ip == scene.flow.server.ip || f.first.ts > to || f.last.ts < settled {
+            let repetition = f.server == scene.flow.server && f.asked_name() == scene.flow.asked_name();
+            if repetition || f.first.ts > to || f.last.ts < settled {
                 continue;
             }
             alive.n += 1;

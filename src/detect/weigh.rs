@@ -79,7 +79,7 @@ pub(super) struct Claim {
     pub ooni_failure: Option<&'static str>,
 }
 
-/// Writes the finding about one flow.
+/// Writes the finding about one flow. What is likely has no innocent explanation left: a claim with one that stands is a possibility.
 pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, weigh: Weigh, control: Vec<Control>, needs: Vec<&'static str>) -> Finding {
     let mut frames: Vec<FrameNo> = weigh.evidence.iter().flat_map(|e| e.frames.iter().copied()).collect();
     frames.sort_unstable();
@@ -89,7 +89,7 @@ pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, weigh: Weigh, control: V
         rule: claim.rule,
         kind: claim.kind,
         mechanism: claim.mechanism,
-        grade: claim.grade,
+        grade: if claim.grade == Grade::Likely && weigh.innocent.iter().any(|i| i.stands) { Grade::Possible } else { claim.grade },
         flows: vec![scene.flow.id],
         direction: claim.direction,
         target: target(scene),

@@ -61,8 +61,7 @@ pub(super) fn run(
             }
             ToCollector::SourceFailed { source, path, why } => pending.entry(source).or_default().read = Some(Err((path, why))),
         }
-        while let Some(p) = pending.get(&next).filter(|p| p.read.is_some() && p.shards.len() == workers) {
-            let _ = p;
+        while pending.get(&next).is_some_and(|p| p.read.is_some() && p.shards.len() == workers) {
             if let Some(p) = pending.remove(&next)
                 && let Err(e) = tell(plan, p, book, sinks, &mut tally)
             {

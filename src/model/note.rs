@@ -84,7 +84,7 @@ pub enum Fact {
     },
 }
 
-/// Protocols recognised by shape, beyond those with a fact of their own. Service files call them by [`Shape::name`].
+/// Protocols recognised by shape, beyond those with a fact of their own. Service files call them by their names in snake case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Shape {
     /// RTP media with checked sequence and SSRC.

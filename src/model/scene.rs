@@ -6,7 +6,7 @@ use super::key::Endpoint;
 use super::label::Label;
 use super::side::Side;
 use super::source::{SourceFacts, Vantage};
-use super::time::{Span, Time};
+use super::time::Span;
 use hashbrown::HashMap;
 use std::net::IpAddr;
 
@@ -137,18 +137,6 @@ impl<'a> Scene<'a> {
         let Some(name) = self.flow.asked_name() else { return c };
         for f in self.kin.with_name(name) {
             if f.server.ip != self.flow.server.ip && f.proto == self.flow.proto {
-                count(&mut c, f);
-            }
-        }
-        c
-    }
-
-    /// Flows of the same client to other servers that overlap or lie within `around` of the flow.
-    pub fn same_client_other_servers(&self, around: Span) -> Control {
-        let mut c = Control { kind: "same_client_other_servers", n: 0, ok: 0 };
-        let (from, to): (Time, Time) = (self.flow.first.ts.minus(around), self.flow.last.ts.plus(around));
-        for f in self.kin.with_client(self.flow.client.ip) {
-            if f.server.ip != self.flow.server.ip && f.proto == self.flow.proto && f.last.ts >= from && f.first.ts <= to {
                 count(&mut c, f);
             }
         }

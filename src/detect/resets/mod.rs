@@ -25,6 +25,9 @@ const IDLE: Span = Span::from_secs(30);
 /// A desync tool's low TTL dies within this many hops.
 const LOW_TTL: u8 = 12;
 
+/// The innocent cause nearest to an injected reset.
+pub(super) const ABORT: &str = "abort by the server itself";
+
 /// The verdict on the resets of one side.
 pub(super) struct Verdict {
     /// Evidence.
@@ -165,12 +168,12 @@ fn context(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, first: &ResetSeen, w:
     }
     if w.proofs == 0 && first.packet.flags.ack() && side == Side::Server {
         w.innocent.push(crate::model::finding::Innocent {
-            cause: "abort by the server itself",
+            cause: ABORT,
             stands: true,
             why: "a server that aborts sends a reset of this shape; only timing, repetition or a control can exclude it".to_owned(),
         });
     } else {
-        w.excluded("abort by the server itself", "what came with the reset does not come from a stack that aborts");
+        w.excluded(ABORT, "what came with the reset does not come from a stack that aborts");
     }
     w.excluded("idle timeout of a server, load balancer or NAT", "the connection was in use in the 30 s before the reset");
     w.excluded("answer to a closing connection", "its supposed sender had sent neither FIN nor a TLS alert");
