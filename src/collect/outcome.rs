@@ -1,6 +1,6 @@
 //! How each conversation came out, and at which stage it ended.
 
-use crate::model::flow::{Closed, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord};
+use crate::model::flow::{Closed, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord, VAIN_REPEATS};
 use crate::model::key::Proto;
 use crate::model::note::Fact;
 use crate::model::side::Side;
@@ -10,9 +10,6 @@ use crate::model::time::{Span, Time};
 const SILENCE: Span = Span::from_secs(5);
 /// Silence after which data that flowed counts as stalled.
 const STALL: Span = Span::from_secs(10);
-
-/// A segment repeated as often as this and never acknowledged: its way is closed (backoff makes that more than a second).
-const VAIN: usize = 4;
 
 /// Settles outcome, stage and closing reason of every flow. `end` is the time of the last packet of the source.
 pub fn settle(flows: &mut [FlowRecord], end: Time) {
@@ -82,7 +79,7 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     if ended_by_reset.is_some_and(|r| r.packet.side == Side::Server) {
         return (Outcome::Reset, stage);
     }
-    if tcp.resets.is_empty() && Side::BOTH.iter().any(|side| f.vain_repeats(*side) >= VAIN) {
+    if tcp.resets.is_empty() && Side::BOTH.iter().any(|side| f.vain_repeats(*side) >= VAIN_REPEATS) {
         return (Outcome::Stalled, Stage::Later);
     }
     // One side went on without an answer: from its own place as well as from the other's.

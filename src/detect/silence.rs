@@ -2,7 +2,7 @@
 
 use super::weigh::Weigh;
 use crate::model::finding::Control;
-use crate::model::flow::{Brief, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, mark};
+use crate::model::flow::{Brief, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, VAIN_REPEATS, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::seq::Pos;
@@ -175,8 +175,8 @@ pub(super) fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Una
 
 /// A side that goes on hearing the other, but whose first unacknowledged segment is repeated and never gets through.
 fn in_vain(flow: &FlowRecord, side: Side) -> Option<(Side, Unanswered)> {
-    const ENOUGH: usize = 4;
-    if flow.vain_repeats(side) < ENOUGH {
+    let repeats = flow.vain_repeats(side);
+    if repeats < VAIN_REPEATS {
         return None;
     }
     let acked = flow.tcp.as_deref()?.side[side].acked.max(Pos::FIRST);
@@ -184,7 +184,7 @@ fn in_vain(flow: &FlowRecord, side: Side) -> Option<(Side, Unanswered)> {
     let moment = |p: &Brief| Moment { frame: p.frame, ts: p.ts };
     let first = flow.ladder.iter().find(again).map(moment);
     let last = flow.ladder.iter().rfind(again).map(moment);
-    let n = u32::try_from(flow.vain_repeats(side)).unwrap_or(u32::MAX);
+    let n = u32::try_from(repeats).unwrap_or(u32::MAX);
     Some((side, Unanswered { packets: n, retransmissions: n, first, last }))
 }
 

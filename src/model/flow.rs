@@ -505,6 +505,9 @@ pub enum Stage {
     Later,
 }
 
+/// A segment repeated as often as this and never acknowledged: its way is closed (backoff makes that more than a second).
+pub const VAIN_REPEATS: usize = 4;
+
 /// Everything kept of a flow.
 #[derive(Clone, Debug)]
 pub struct FlowRecord {
