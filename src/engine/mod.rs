@@ -147,14 +147,17 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
     std::thread::scope(|scope| {
         let mut to_shards = Vec::with_capacity(workers);
-        for _ in 0..workers {
+        // Named, so that a profile tells them apart.
+        let named = |name: String| std::thread::Builder::new().name(name);
+        for k in 0..workers {
             let (tx, rx) = crossbeam_channel::bounded(BATCHES_IN_FLIGHT);
             to_shards.push(tx);
             let out = collect_tx.clone();
-            scope.spawn(move || shard::run(&rx, &out, flows_per_shard));
+            named(format!("shard {k}")).spawn_scoped(scope, move || shard::run(&rx, &out, flows_per_shard))?;
         }
         let book = &book;
-        let collector = scope.spawn(move || collector::run(plan, workers, book, &collect_rx, sinks));
+        let collector =
+            named("collector".to_owned()).spawn_scoped(scope, move || collector::run(plan, workers, book, &collect_rx, sinks))?;
         reader::run(plan, &to_shards, &collect_tx);
         drop(to_shards);
         drop(collect_tx);
