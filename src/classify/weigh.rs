@@ -5,7 +5,7 @@ use super::service::{CidrRule, DomainRule, Hosting, Ownership, Scope, StunRule, 
 use crate::model::flow::{FlowRecord, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelGrade, Role};
+use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelFacts, LabelGrade, Role};
 use crate::model::note::{ClientHello, Fact, Shape, Stun, UserName};
 use crate::model::side::Side;
 use smallvec::SmallVec;
@@ -432,7 +432,7 @@ impl Book {
         let service = self.services.get(best.service)?;
         let mut own: SmallVec<[&Match<'_>; 8]> = found.iter().filter(|m| m.service == best.service).collect();
         own.sort_by_key(|m| (m.class, std::cmp::Reverse(m.db), m.frame));
-        Some(Label {
+        Some(Label::from(LabelFacts {
             id: service.info.id.clone(),
             title: service.info.title.clone(),
             role: role(&own).or(service.info.role),
@@ -442,7 +442,7 @@ impl Book {
             runner_up: runner_up.and_then(|(c, p)| Some((self.services.get(c.service)?.info.id.clone(), p))),
             brand: own.iter().find_map(|m| m.told.brand()),
             circumvention: service.info.circumvention,
-        })
+        }))
     }
 }
 

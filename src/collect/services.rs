@@ -19,10 +19,9 @@ struct Row<'a> {
     findings: Vec<&'a Finding>,
 }
 
-/// One row per service and role, in the order of their ids.
+/// One row per service and role, in the order of their ids. Flows are in capture order.
 pub fn tally(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<ServiceState> {
     let mut rows: BTreeMap<(&str, Option<Role>), Row<'_>> = BTreeMap::new();
-    let index: hashbrown::HashMap<_, _> = flows.iter().enumerate().map(|(i, f)| (f.id, i)).collect();
     for (flow, label) in flows.iter().zip(labels) {
         let Some(label) = label.as_ref().filter(|l| l.grade >= LabelGrade::Possible) else { continue };
         let row = rows.entry((&label.id, label.role)).or_insert_with(|| Row {
@@ -49,9 +48,10 @@ pub fn tally(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding
     }
     for finding in findings {
         for id in &finding.flows {
-            let Some(label) = index.get(id).and_then(|i| labels.get(*i)).and_then(Option::as_ref) else { continue };
+            let at = flows.binary_search_by_key(id, |f| f.id).ok();
+            let Some(label) = at.and_then(|i| labels.get(i)).and_then(Option::as_ref) else { continue };
             if let Some(row) = rows.get_mut(&(&*label.id, label.role))
-                && !row.findings.iter().any(|f| f.id == finding.id)
+                && row.findings.last().is_none_or(|last| !std::ptr::eq(*last, finding))
             {
                 row.findings.push(finding);
             }

@@ -7,7 +7,7 @@
 use super::Detector;
 use super::{dns_drop::DnsDrop, dns_nxdomain::DnsNxdomain, dns_race::DnsRace, dns_sinkhole::DnsSinkhole};
 use crate::model::finding::Grade::{self, Confirmed, Likely, Possible};
-use crate::model::flow::{Brief, Closed, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
+use crate::model::flow::{Brief, Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{DnsMessage, Fact, Note, Notes};
@@ -48,7 +48,7 @@ fn capture(transcript: &str) -> Capture {
 }
 
 fn begin(at: Moment, port: u16, resolver: IpAddr) -> FlowRecord {
-    FlowRecord {
+    FlowRecord::from(Flow {
         id: FlowId { source: 0, frame: at.frame },
         proto: Proto::UDP,
         client: Endpoint::new([192, 168, 1, 2].into(), port),
@@ -67,7 +67,7 @@ fn begin(at: Moment, port: u16, resolver: IpAddr) -> FlowRecord {
         closed: Closed::CaptureEnd,
         outcome: Outcome::Unknown,
         stage: Stage::None,
-    }
+    })
 }
 
 fn speak(f: &mut FlowRecord, at: Moment, words: &[&str]) {

@@ -340,7 +340,7 @@ fn stalled(scene: &Scene<'_>) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Closed, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Closed, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, Fact, Note, Notes};
     use crate::model::packet::TcpFlags;
@@ -391,7 +391,7 @@ mod tests {
             notes.push(Note { frame: FrameNo(frame), ts: Time::default(), side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
         }
         let answered = totals.server.packets > 0;
-        FlowRecord {
+        FlowRecord::from(Flow {
             id: FlowId { source: 0, frame: FrameNo(frame) },
             proto: Proto::UDP,
             client: Endpoint::new([192, 168, 1, 2].into(), 40_000),
@@ -410,7 +410,7 @@ mod tests {
             closed: Closed::CaptureEnd,
             outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
             stage: Stage::None,
-        }
+        })
     }
 
     /// The judgement about `steps`, beside other flows of the same client.

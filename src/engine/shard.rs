@@ -4,7 +4,7 @@ use super::{ShardSummary, ToCollector, ToShard};
 use crate::flow::{Bounds, Entry, Table};
 use crate::inspect::{Appetite, Desk};
 use crate::model::event::{Seen, StreamEvent};
-use crate::model::flow::{Brief, Closed, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
+use crate::model::flow::{Brief, Closed, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
 use crate::model::frame::{Batch, FrameRef};
 use crate::model::key::{FlowKey, Proto};
 use crate::model::note::{Notes, wire_text};
@@ -275,12 +275,12 @@ fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
         desk.finish(&mut talk.notes);
         app = desk.app();
     }
-    let close = |p: Option<Box<Pacer>>| p.map(|p| Box::new(p.close()));
+    let close = |p: Option<Box<Pacer>>| p.map(|p| p.close());
     let pace = match &mut talk.tcp {
         Some(c) => c.take_pace(),
         None => PerSide { client: close(talk.pacer.client.take()), server: close(talk.pacer.server.take()) },
     };
-    FlowRecord {
+    FlowRecord::from(Flow {
         id: FlowId { source, frame: entry.first.frame },
         proto: entry.key.proto,
         client: entry.client,
@@ -299,5 +299,5 @@ fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
         closed,
         outcome: Outcome::Unknown,
         stage: Stage::None,
-    }
+    })
 }

@@ -8,8 +8,9 @@ use crate::model::seq::Seq;
 use crate::model::side::{PerSide, Side};
 use crate::model::time::{Span, Time};
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 /// How long a finished TCP flow waits for stragglers (two maximum segment lifetimes as Linux has them).
 const LINGER: Span = Span::from_secs(60);
@@ -89,8 +90,11 @@ pub struct Placed {
 
 /// The conversations of one shard.
 pub struct Table<T> {
-    by_key: HashMap<FlowKey, u32, RandomState>,
-    slots: Vec<Option<Entry<T>>>,
+    /// Part of the key's hash, and its slot: eight bytes a flow, and growing touches no flow. The hash has a secret, so that nobody can
+    /// choose addresses and ports that collide.
+    by_key: HashTable<(u32, u32)>,
+    secret: RandomState,
+    slots: Vec<Option<Box<Entry<T>>>>,
     free: Vec<u32>,
     /// (due, slot, first frame) per timeout class; lazily re-queued, so a packet touches no list.
     queues: [VecDeque<(Time, u32, u64)>; 3],
@@ -102,7 +106,8 @@ impl<T: Default> Table<T> {
     /// An empty table.
     pub fn new(bounds: Bounds) -> Self {
         Self {
-            by_key: HashMap::with_hasher(RandomState::default()),
+            by_key: HashTable::new(),
+            secret: RandomState::default(),
             slots: Vec::new(),
             free: Vec::new(),
             queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
@@ -114,7 +119,8 @@ impl<T: Default> Table<T> {
     /// Finds or makes the flow of a packet and counts the packet. Flows that end thereby are handed to `closed`.
     pub fn place(&mut self, packet: &Packet<'_>, captured: u32, closed: &mut dyn FnMut(Entry<T>, Closed)) -> Placed {
         let key = packet.key();
-        let mut found = self.by_key.get(&key).copied();
+        let tag = self.tag(&key);
+        let mut found = self.slot_of(tag, &key);
         if let Some(slot) = found {
             let ends = self.slots.get(slot as usize).and_then(Option::as_ref).and_then(|e| {
                 if e.is_taken_over_by(packet) {
@@ -131,20 +137,30 @@ impl<T: Default> Table<T> {
             }
         }
         let fresh = found.is_none();
-        let slot = found.unwrap_or_else(|| self.insert(key, packet, closed));
+        let slot = found.unwrap_or_else(|| self.insert(tag, key, packet, closed));
         let side = self.count(slot, packet, captured);
         Placed { slot: slot as usize, side, fresh }
     }
 
     /// The flow with this key, if it lives.
     pub fn find(&mut self, key: &FlowKey) -> Option<&mut Entry<T>> {
-        let slot = *self.by_key.get(key)?;
-        self.slots.get_mut(slot as usize)?.as_mut()
+        let slot = self.slot_of(self.tag(key), key)?;
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    fn tag(&self, key: &FlowKey) -> u32 {
+        (self.secret.hash_one(key) >> 32) as u32
+    }
+
+    fn slot_of(&self, tag: u32, key: &FlowKey) -> Option<u32> {
+        let here =
+            |&(t, slot): &(u32, u32)| t == tag && self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|e| e.key == *key);
+        self.by_key.find(spread(tag), here).map(|e| e.1)
     }
 
     /// The flow in a slot.
     pub fn get_mut(&mut self, slot: usize) -> Option<&mut Entry<T>> {
-        self.slots.get_mut(slot)?.as_mut()
+        self.slots.get_mut(slot)?.as_deref_mut()
     }
 
     /// Ends the flow in a slot.
@@ -183,7 +199,7 @@ impl<T: Default> Table<T> {
         for slot in 0..self.slots.len() {
             let Some(e) = self.slots.get_mut(slot).and_then(Option::take) else { continue };
             let why = if e.finished() { Closed::Finished } else { Closed::CaptureEnd };
-            closed(e, why);
+            closed(*e, why);
         }
         self.by_key.clear();
         self.slots.clear();
@@ -196,7 +212,7 @@ impl<T: Default> Table<T> {
         std::mem::take(&mut self.evicted)
     }
 
-    fn insert(&mut self, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Entry<T>, Closed)) -> u32 {
+    fn insert(&mut self, tag: u32, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Entry<T>, Closed)) -> u32 {
         if self.by_key.len() >= self.bounds.flows.max(1) {
             self.evict(closed);
         }
@@ -225,14 +241,14 @@ impl<T: Default> Table<T> {
         };
         let class = class_of(&entry);
         let due = entry.last.ts.plus(entry.idle_limit());
-        self.slots[slot as usize] = Some(entry);
+        self.slots[slot as usize] = Some(Box::new(entry));
         self.queues[class].push_back((due, slot, packet.frame.0));
-        self.by_key.insert(key, slot);
+        self.by_key.insert_unique(spread(tag), (tag, slot), |e| spread(e.0));
         slot
     }
 
     fn count(&mut self, slot: u32, packet: &Packet<'_>, captured: u32) -> Side {
-        let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_mut) else { return Side::Client };
+        let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return Side::Client };
         let side = if packet.src == e.client { Side::Client } else { Side::Server };
         let at = Moment { frame: packet.frame, ts: packet.ts };
         if packet.ts >= e.last.ts {
@@ -279,9 +295,11 @@ impl<T: Default> Table<T> {
 
     fn close(&mut self, slot: u32, why: Closed, closed: &mut dyn FnMut(Entry<T>, Closed)) {
         if let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::take) {
-            self.by_key.remove(&e.key);
+            if let Ok(at) = self.by_key.find_entry(spread(self.tag(&e.key)), |at| at.1 == slot) {
+                at.remove();
+            }
             self.free.push(slot);
-            closed(e, why);
+            closed(*e, why);
         }
     }
 
@@ -298,6 +316,11 @@ impl<T: Default> Table<T> {
             }
         }
     }
+}
+
+/// A hash for the table, of which place and mark are taken from different ends.
+const fn spread(tag: u32) -> u64 {
+    (tag as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn class_of<T>(e: &Entry<T>) -> usize {

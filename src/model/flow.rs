@@ -5,6 +5,7 @@ use super::key::{Endpoint, Proto};
 use super::note::Notes;
 use super::pace::Pace;
 use super::packet::TcpFlags;
+use super::rare::{Blank, Rare};
 use super::seq::{Pos, Seq};
 use super::side::{PerSide, Side};
 use super::time::{Span, Time};
@@ -257,6 +258,15 @@ pub struct AfterReset {
     pub first_new: Option<Brief>,
 }
 
+impl Blank for PerSide<AfterReset> {
+    const BLANK: &'static Self = &Self { client: AfterReset::NOTHING, server: AfterReset::NOTHING };
+}
+
+impl AfterReset {
+    /// Nothing was sent.
+    const NOTHING: Self = Self { packets: 0, new_data: 0, first: None, first_new: None };
+}
+
 /// Two different payloads at one stream position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Conflict {
@@ -441,7 +451,7 @@ pub struct TcpRecord {
     /// Resets, the first [`RESETS_MAX`].
     pub resets: Vec<ResetSeen>,
     /// What each side went on sending after its own first reset.
-    pub after_reset: PerSide<AfterReset>,
+    pub after_reset: Rare<PerSide<AfterReset>>,
     /// Contradicting payloads, the first [`CONFLICTS_MAX`].
     pub conflicts: Vec<Conflict>,
     /// From SYN to SYN+ACK (only when the SYN was sent once): capture point to server and back.
@@ -508,9 +518,32 @@ pub enum Stage {
 /// A segment repeated as often as this and never acknowledged: its way is closed (backoff makes that more than a second).
 pub const VAIN_REPEATS: usize = 4;
 
-/// Everything kept of a flow.
+/// Everything kept of a flow, on one place on the heap: a million of them are sorted and handed on without being copied.
 #[derive(Clone, Debug)]
-pub struct FlowRecord {
+pub struct FlowRecord(Box<Flow>);
+
+impl From<Flow> for FlowRecord {
+    fn from(flow: Flow) -> Self {
+        Self(Box::new(flow))
+    }
+}
+
+impl std::ops::Deref for FlowRecord {
+    type Target = Flow;
+    fn deref(&self) -> &Flow {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for FlowRecord {
+    fn deref_mut(&mut self) -> &mut Flow {
+        &mut self.0
+    }
+}
+
+/// What a [`FlowRecord`] holds.
+#[derive(Clone, Debug)]
+pub struct Flow {
     /// Name.
     pub id: FlowId,
     /// Protocol.
@@ -549,7 +582,7 @@ pub struct FlowRecord {
     pub stage: Stage,
 }
 
-impl FlowRecord {
+impl Flow {
     /// An endpoint by side.
     pub fn endpoint(&self, side: Side) -> Endpoint {
         match side {

@@ -127,9 +127,32 @@ impl LabelGrade {
     }
 }
 
-/// A service label.
+/// A service label. Most flows have none, and that costs no more than an empty pointer.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Label {
+pub struct Label(Box<LabelFacts>);
+
+impl From<LabelFacts> for Label {
+    fn from(facts: LabelFacts) -> Self {
+        Self(Box::new(facts))
+    }
+}
+
+impl std::ops::Deref for Label {
+    type Target = LabelFacts;
+    fn deref(&self) -> &LabelFacts {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Label {
+    fn deref_mut(&mut self) -> &mut LabelFacts {
+        &mut self.0
+    }
+}
+
+/// What a [`Label`] holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LabelFacts {
     /// Service id.
     pub id: Box<str>,
     /// Title for people.

@@ -1,12 +1,19 @@
 //! Packet time: the only clock the analysis knows.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 /// A moment in nanoseconds since the Unix epoch, as recorded in the capture.
 ///
 /// Comes from packets only. A capture may step backwards; nothing here assumes monotony.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-pub struct Time(i64);
+///
+/// An `Option<Time>` is no larger than a `Time`: flow records hold dozens of them. That takes one value, so the earliest moment that can be
+/// told is a nanosecond later than `i64` has it (in 1677).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(NonZeroU64);
+
+/// The sign bit: with it turned over, unsigned numbers are in the order of signed ones.
+const SIGN: u64 = 1 << 63;
 
 /// A signed distance between two moments, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -15,23 +22,39 @@ pub struct Span(i64);
 impl Time {
     /// The moment `ns` nanoseconds after the Unix epoch.
     pub const fn from_nanos(ns: i64) -> Self {
-        Self(ns)
+        match NonZeroU64::new(ns.cast_unsigned() ^ SIGN) {
+            Some(n) => Self(n),
+            None => Self(NonZeroU64::MIN),
+        }
     }
     /// Nanoseconds since the Unix epoch.
     pub const fn nanos(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
     }
     /// Time from `earlier` to `self`; negative when the capture stepped back. Saturates.
     pub const fn since(self, earlier: Self) -> Span {
-        Span(self.0.saturating_sub(earlier.0))
+        Span(self.nanos().saturating_sub(earlier.nanos()))
     }
     /// The moment `span` later. Saturates.
     pub const fn plus(self, span: Span) -> Self {
-        Self(self.0.saturating_add(span.0))
+        Self::from_nanos(self.nanos().saturating_add(span.0))
     }
     /// The moment `span` earlier. Saturates.
     pub const fn minus(self, span: Span) -> Self {
-        Self(self.0.saturating_sub(span.0))
+        Self::from_nanos(self.nanos().saturating_sub(span.0))
+    }
+}
+
+impl Default for Time {
+    /// The Unix epoch.
+    fn default() -> Self {
+        Self::from_nanos(0)
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Time").field(&self.nanos()).finish()
     }
 }
 

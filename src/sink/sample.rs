@@ -1,10 +1,10 @@
 //! A hand-made story for the tests of the sinks: one blocked service, one way around blocking, and text that attacks the reader.
 
 use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
-use crate::model::flow::{Closed, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
+use crate::model::flow::{Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
 use crate::model::frame::{FrameNo, LinkType};
 use crate::model::key::{Endpoint, Proto};
-use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelGrade, Role};
+use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelFacts, LabelGrade, Role};
 use crate::model::note::{ClientHello, DnsMessage, Ech, Fact, Note, Notes};
 use crate::model::oddity::Oddity;
 use crate::model::seq::Pos;
@@ -50,7 +50,7 @@ pub fn tcp_flow(frame: u64, sni: &str, outcome: Outcome) -> FlowRecord {
     };
     add(Fact::ClientHello(Box::new(hello)));
     add(Fact::DecoyHello { sni: Some("www.example.org".into()) });
-    FlowRecord {
+    FlowRecord::from(Flow {
         id: FlowId { source: 0, frame: FrameNo(frame) },
         proto: Proto::TCP,
         client: Endpoint::new("192.168.1.2".parse().unwrap(), 40_000 + frame as u16),
@@ -69,7 +69,7 @@ pub fn tcp_flow(frame: u64, sni: &str, outcome: Outcome) -> FlowRecord {
         closed: Closed::Finished,
         outcome,
         stage: if outcome == Outcome::Ok { Stage::None } else { Stage::PostPsh },
-    }
+    })
 }
 
 fn dns_flow(frame: u64) -> FlowRecord {
@@ -88,7 +88,7 @@ fn dns_flow(frame: u64) -> FlowRecord {
 
 /// A label.
 pub fn label(id: &str, circumvention: bool) -> Label {
-    Label {
+    Label::from(LabelFacts {
         id: id.into(),
         title: id.into(),
         role: Some(Role::Web),
@@ -103,7 +103,7 @@ pub fn label(id: &str, circumvention: bool) -> Label {
         runner_up: Some(("mtproxy".into(), 0.01)),
         brand: None,
         circumvention,
-    }
+    })
 }
 
 /// A finding about `service` on the flows that begin at `frames`.

@@ -137,7 +137,7 @@ impl Conversation {
 
     /// The pace of each side that sent enough to have one. Ends its keeping.
     pub fn take_pace(&mut self) -> PerSide<Option<Box<Pace>>> {
-        let mut take = |side: Side| self.pacer[side].take().map(|p| Box::new(p.close()));
+        let mut take = |side: Side| self.pacer[side].take().map(|p| p.close());
         PerSide { client: take(Side::Client), server: take(Side::Server) }
     }
 

@@ -63,14 +63,14 @@ pub(super) struct Half {
     /// All positions before this were seen or given up.
     pub next: Pos,
     /// Seen ranges beyond `next`, ascending, disjoint, not touching.
-    pub ranges: SmallVec<[Range; 2]>,
+    pub ranges: SmallVec<[Range; 1]>,
     /// Bytes of (some of) these ranges.
     pub waiting: Vec<Piece>,
     waiting_bytes: usize,
     /// First bytes of the stream as delivered, from [`Pos::FIRST`].
     pub held: Vec<u8>,
     /// Which packets brought the held bytes: (first position, who).
-    pub held_by: SmallVec<[(Pos, Moment, u8); 4]>,
+    pub held_by: SmallVec<[(Pos, Moment, u8); 1]>,
     /// Segments set aside.
     pub aside: Vec<Piece>,
     /// Fingerprints of the last packets.

@@ -68,7 +68,8 @@ pub struct Step {
 
 /// The pace of one direction while it is being kept.
 pub struct Pacer {
-    pace: Pace,
+    /// On its own, so that it can be handed over as it is.
+    pace: Box<Pace>,
     flight: [Sent; FLIGHT],
     /// First entry in use, and how many.
     head: usize,
@@ -97,7 +98,7 @@ impl Pacer {
     /// Begins to keep the pace at `start`, after `before` IP bytes since `began`.
     pub fn new(began: Time, before: u64, start: Time) -> Box<Self> {
         Box::new(Self {
-            pace: Pace::new(began, before, start),
+            pace: Box::new(Pace::new(began, before, start)),
             flight: [Sent::default(); FLIGHT],
             head: 0,
             used: 0,
@@ -113,7 +114,7 @@ impl Pacer {
     }
 
     /// What was kept.
-    pub fn close(self) -> Pace {
+    pub fn close(self) -> Box<Pace> {
         self.pace
     }
 

@@ -1,6 +1,6 @@
 //! Flow records by hand.
 
-use crate::model::flow::{Closed, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+use crate::model::flow::{Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{ClientHello, DnsMessage, Fact, HttpRequest, Note, Notes, Stun};
@@ -14,7 +14,7 @@ const START: Moment = Moment { frame: FrameNo(1), ts: Time::from_nanos(0) };
 pub fn flow(proto: Proto, server: &str) -> FlowRecord {
     let server: std::net::SocketAddr = server.parse().unwrap();
     let answered = Totals { packets: 5, payload: 1000, ..Totals::default() };
-    FlowRecord {
+    FlowRecord::from(Flow {
         id: FlowId { source: 0, frame: START.frame },
         proto,
         client: Endpoint::new([192, 168, 1, 2].into(), 50123),
@@ -33,7 +33,7 @@ pub fn flow(proto: Proto, server: &str) -> FlowRecord {
         closed: Closed::Finished,
         outcome: Outcome::Unknown,
         stage: Stage::None,
-    }
+    })
 }
 
 pub fn tcp(server: &str) -> FlowRecord {

@@ -9,6 +9,7 @@ use crate::model::flow::FlowRecord;
 use crate::model::label::{Label, Role};
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, ServiceState, State, Story};
+use std::collections::BTreeMap;
 use std::io;
 
 mod screen;
@@ -72,6 +73,9 @@ impl Style {
     }
 }
 
+/// Findings kept with their evidence where only a handful can be shown.
+const KEEP: usize = 256;
+
 /// Writes the verdict.
 pub struct Human<W: Output> {
     out: W,
@@ -85,7 +89,41 @@ struct Told {
     sources: Vec<Source>,
     services: Vec<Row>,
     findings: Vec<Found>,
+    /// Most findings kept with their evidence, if not all; the others are in `rest`.
+    keep: Option<usize>,
+    rest: Rest,
     failed: Vec<(String, String)>,
+}
+
+/// Findings that will not be shown: only counted, for a flood of them must not cost a flood of memory.
+#[derive(Default)]
+struct Rest {
+    /// By grade, those about ways around blocking not among them.
+    open: BTreeMap<Grade, usize>,
+    /// The same of those about ways around blocking.
+    circumvention: BTreeMap<Grade, usize>,
+    /// What would settle them, each once.
+    needs: Vec<&'static str>,
+}
+
+impl Rest {
+    fn add(&mut self, finding: &Finding, circumvention: bool) {
+        let of = if circumvention { &mut self.circumvention } else { &mut self.open };
+        *of.entry(finding.grade).or_default() += 1;
+        for need in &finding.needs {
+            if !self.needs.contains(need) {
+                self.needs.push(need);
+            }
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.open.values().sum()
+    }
+
+    fn circumvention(&self) -> usize {
+        self.circumvention.values().sum()
+    }
 }
 
 /// One source.
@@ -125,7 +163,8 @@ struct Found {
 impl<W: Output> Human<W> {
     /// Writes to `out` in this style.
     pub fn new(out: W, style: Style) -> Self {
-        Self { out, style, told: Told::default() }
+        let keep = (!style.verbose && !style.show_circumvention).then_some(KEEP);
+        Self { out, style, told: Told { keep, ..Told::default() } }
     }
 
     fn write_lines(&mut self, lines: &[String]) -> io::Result<()> {
@@ -186,15 +225,23 @@ impl Told {
         for s in &story.services {
             self.add_service(s);
         }
-        for f in &story.findings {
-            let flows = || f.flows.iter().filter_map(|id| super::jsonl::find(story, *id));
-            let first = flows().next();
+        let mut told: Vec<(bool, &Finding)> = story.findings.iter().map(|f| (is_circumvention(f, story), f)).collect();
+        if let Some(keep) = self.keep.filter(|k| told.len() > *k) {
+            told.sort_by_key(|(circumvention, f)| rank(*circumvention, f));
+            told.drain(keep..).for_each(|(circumvention, f)| self.rest.add(f, circumvention));
+        }
+        for (circumvention, f) in told {
+            let first = f.flows.iter().find_map(|id| super::jsonl::find(story, *id));
             self.findings.push(Found {
                 finding: f.clone(),
                 path: story.source.path.clone(),
                 between: first.map(|f| format!("{} {}", f.proto.name(), between(f))),
-                circumvention: is_circumvention(f, story),
+                circumvention,
             });
+        }
+        if let Some(keep) = self.keep.filter(|k| self.findings.len() > *k) {
+            self.findings.sort_by_key(|f| rank(f.circumvention, &f.finding));
+            self.findings.drain(keep..).for_each(|f| self.rest.add(&f.finding, f.circumvention));
         }
     }
 
@@ -252,8 +299,19 @@ impl Told {
     }
 
     fn count(&self, grade: Grade) -> usize {
-        self.findings.iter().filter(|f| f.finding.grade == grade).count()
+        let rest = |of: &BTreeMap<Grade, usize>| of.get(&grade).copied().unwrap_or(0);
+        self.findings.iter().filter(|f| f.finding.grade == grade).count() + rest(&self.rest.open) + rest(&self.rest.circumvention)
     }
+
+    /// All findings, kept or counted.
+    fn total(&self) -> usize {
+        self.findings.len() + self.rest.open() + self.rest.circumvention()
+    }
+}
+
+/// What is shown first is smallest.
+fn rank(circumvention: bool, f: &Finding) -> (bool, std::cmp::Reverse<(Grade, usize)>) {
+    (circumvention, std::cmp::Reverse((f.grade, f.flows.len())))
 }
 
 /// Whether a finding is about a way around blocking: its service is one, or a flow of it is labelled so.

@@ -40,7 +40,7 @@ pub fn verdict(style: &Style, told: &Told, end: &End) -> Vec<String> {
 
 /// `2 findings: 1 confirmed, 1 likely`.
 pub fn findings_count(told: &Told) -> String {
-    let n = told.findings.len() as u64;
+    let n = told.total() as u64;
     let mut parts = Vec::new();
     for grade in [Grade::Confirmed, Grade::Likely, Grade::Possible] {
         let n = told.count(grade);
@@ -231,9 +231,9 @@ fn service_row(style: &Style, r: &Row, name_width: usize, reason_rows: usize) ->
 
 fn findings(style: &Style, told: &Told, room: usize) -> Vec<String> {
     let shown = told.findings(style);
-    let hidden = told.findings.len() - shown.len();
+    let hidden = told.findings.len() - shown.len() + if style.show_circumvention { 0 } else { told.rest.circumvention() };
     let mut lines = vec![String::new()];
-    if told.findings.is_empty() {
+    if told.total() == 0 {
         if told.nothing_seen() {
             return if told.sources.is_empty() { vec![] } else { vec!["  There are no packets in it.".into()] };
         }
@@ -254,7 +254,7 @@ fn findings(style: &Style, told: &Told, room: usize) -> Vec<String> {
         lines.extend(more);
         told_of += 1;
     }
-    lines.extend(left_out(style, shown.len() - told_of, "", hidden));
+    lines.extend(left_out(style, shown.len() + told.rest.open() - told_of, "", hidden));
     lines
 }
 
@@ -363,6 +363,9 @@ fn tail(style: &Style, told: &Told, end: &End) -> Vec<String> {
         for need in &found.finding.needs {
             add((*need).to_owned());
         }
+    }
+    for need in &told.rest.needs {
+        add((*need).to_owned());
     }
     for row in told.rows(style).into_iter().filter(|r| r.state == State::Insufficient) {
         let about = if row.unless.is_empty() { "more of its traffic" } else { &row.unless };
