@@ -1,5 +1,6 @@
 //! Takes the shards' records, and when a source is complete tells its story: order, outcomes, quality, names, labels, kin, findings, services.
 
+use super::split;
 use super::{Plan, RunError, ShardSummary, ToCollector};
 use crate::classify::{Book, Companion, DnsLead};
 use crate::collect::{self, Names};
@@ -113,7 +114,7 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
     if let Some(frame) = panics.first() {
         source.damage.push(format!("the analysis of frame {frame} failed (a bug in this program); its flow was closed there"));
     }
-    let story = compose(source, p.flows, book);
+    let story = compose(source, p.flows, book, plan.workers);
     tally.end.sources += 1;
     tally.end.packets += story.source.decoded;
     tally.end.flows += story.flows.len() as u64;
@@ -157,12 +158,12 @@ fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
 }
 
 /// The story of one source.
-fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book) -> Story {
+fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     collect::order(&mut flows);
     collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
     source.quality = collect::assess(&source, &flows);
-    let (labels, dns_names) = label_all(&flows, book);
-    let findings = judge_all(&source, &flows, &labels);
+    let (labels, dns_names) = label_all(&flows, book, threads);
+    let findings = judge_all(&source, &flows, &labels, threads);
     let findings = collect::merge(findings);
     let services = collect::tally(&flows, &labels, &findings);
     Story { source, flows, labels, dns_names, findings, services }
@@ -170,15 +171,21 @@ fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book) -> 
 
 type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);
 
-fn label_all(flows: &[FlowRecord], book: &Book) -> Labelled {
+fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
     let names = Names::of(flows);
-    let (mut labels, dns): Labelled = flows
-        .iter()
-        .map(|flow| {
+    let parts: Vec<Labelled> = split::over(threads, flows.len(), |range| {
+        let flows = flows.get(range).unwrap_or_default().iter();
+        let one = |flow: &FlowRecord| {
             let leads = names.leads(flow);
             (book.label(flow, &dns_leads(&leads)), leads.iter().map(|l| l.name.into()).collect())
-        })
-        .unzip();
+        };
+        flows.map(one).unzip()
+    });
+    let (mut labels, mut dns) = (Vec::with_capacity(flows.len()), Vec::with_capacity(flows.len()));
+    for (l, d) in parts {
+        labels.extend(l);
+        dns.extend(d);
+    }
     // Calls first, then the legs that only a call explains.
     let peers = collect::Peers::of(flows, &labels);
     for (i, flow) in flows.iter().enumerate() {
@@ -200,12 +207,15 @@ fn dns_leads<'a>(leads: &[collect::Lead<'a>]) -> Vec<DnsLead<'a>> {
     leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect()
 }
 
-fn judge_all(source: &SourceFacts, flows: &[FlowRecord], labels: &[Option<Label>]) -> Vec<Finding> {
+fn judge_all(source: &SourceFacts, flows: &[FlowRecord], labels: &[Option<Label>], threads: usize) -> Vec<Finding> {
     let kin = collect::index(flows, labels);
-    let mut found = Vec::new();
-    for (flow, label) in flows.iter().zip(labels) {
-        let scene = Scene { flow, label: label.as_ref(), kin: &kin, source };
-        found.extend(detect::ALL.iter().filter_map(|d| d.judge(&scene)));
-    }
-    found
+    let parts = split::over(threads, flows.len(), |range| {
+        let mut found = Vec::new();
+        for (flow, label) in flows.iter().zip(labels).take(range.end).skip(range.start) {
+            let scene = Scene { flow, label: label.as_ref(), kin: &kin, source };
+            found.extend(detect::ALL.iter().filter_map(|d| d.judge(&scene)));
+        }
+        found
+    });
+    parts.into_iter().flatten().collect()
 }

@@ -8,6 +8,7 @@ mod collector;
 mod progress;
 mod reader;
 mod shard;
+mod split;
 
 pub use crate::classify::ServiceInfo;
 

@@ -290,7 +290,7 @@ fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
         last: entry.last,
         totals: entry.totals,
         app,
-        tcp: talk.tcp.map(|c| Box::new(c.close())),
+        tcp: talk.tcp.map(|c| c.close()),
         pace,
         ladder: talk.ladder.close(),
         notes: talk.notes,

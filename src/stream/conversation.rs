@@ -33,7 +33,8 @@ pub type Listener<'a> = dyn FnMut(Side, &Seen, &StreamEvent<'_>) + 'a;
 
 /// The state of one connection.
 pub struct Conversation {
-    record: TcpRecord,
+    /// On its own, so that it can be handed over as it is.
+    record: Box<TcpRecord>,
     half: PerSide<Half>,
     history: History,
     /// Zero of a SYN+ACK that contradicts the first one.
@@ -49,7 +50,7 @@ pub struct Conversation {
 impl Default for Conversation {
     fn default() -> Self {
         Self {
-            record: TcpRecord::default(),
+            record: Box::default(),
             half: PerSide { client: Half::new(), server: Half::new() },
             history: History::default(),
             other_zero: None,
@@ -142,7 +143,7 @@ impl Conversation {
     }
 
     /// The record at the end of the flow.
-    pub fn close(mut self) -> TcpRecord {
+    pub fn close(mut self) -> Box<TcpRecord> {
         for side in Side::BOTH {
             let acked = self.record.side[side].acked;
             let sent = self.record.side[side].sent;
@@ -552,7 +553,7 @@ impl Conversation {
     }
 
     fn contradictions(&mut self, side: Side, start: Pos, seg: &Segment<'_>, seen: &Seen, brief: &mut Brief, listener: &mut Listener<'_>) {
-        if start >= self.half[side].next || self.half[side].held.is_empty() {
+        if start >= self.half[side].next || !self.half[side].holds() {
             return;
         }
         let Some((at, held, held_ttl)) = self.half[side].contradiction(start, seg.payload) else { return };
@@ -632,6 +633,10 @@ impl Conversation {
         let s = &mut self.record.side[side];
         s.resets = s.resets.saturating_add(1);
         if self.record.resets.len() < RESETS_MAX {
+            // Nearly always it is the only one.
+            if self.record.resets.is_empty() {
+                self.record.resets.reserve_exact(1);
+            }
             self.record.resets.push(seen);
         }
     }

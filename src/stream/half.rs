@@ -57,6 +57,20 @@ pub(super) enum Fit {
     Old,
 }
 
+/// Bytes of one direction.
+#[derive(Default)]
+struct Kept {
+    /// Bytes of (some of) the ranges beyond a hole.
+    waiting: Vec<Piece>,
+    waiting_bytes: usize,
+    /// First bytes of the stream as delivered, from [`Pos::FIRST`].
+    held: Vec<u8>,
+    /// Which packets brought the held bytes: (first position, who).
+    held_by: SmallVec<[(Pos, Moment, u8); 1]>,
+    /// Segments set aside.
+    aside: Vec<Piece>,
+}
+
 /// One direction.
 #[derive(Default)]
 pub(super) struct Half {
@@ -64,15 +78,8 @@ pub(super) struct Half {
     pub next: Pos,
     /// Seen ranges beyond `next`, ascending, disjoint, not touching.
     pub ranges: SmallVec<[Range; 1]>,
-    /// Bytes of (some of) these ranges.
-    pub waiting: Vec<Piece>,
-    waiting_bytes: usize,
-    /// First bytes of the stream as delivered, from [`Pos::FIRST`].
-    pub held: Vec<u8>,
-    /// Which packets brought the held bytes: (first position, who).
-    pub held_by: SmallVec<[(Pos, Moment, u8); 1]>,
-    /// Segments set aside.
-    pub aside: Vec<Piece>,
+    /// Bytes kept, if any were: many connections never carry one.
+    kept: Option<Box<Kept>>,
     /// Fingerprints of the last packets.
     pub prints: [Print; 4],
     pub print_at: u8,
@@ -170,22 +177,27 @@ impl Half {
 
     /// Keeps bytes that stand after a hole, if the bound allows.
     pub fn keep(&mut self, at: Pos, seen: Seen, bytes: &[u8]) {
-        if bytes.is_empty() || self.waiting_bytes.saturating_add(bytes.len()) > WAITING_MAX || self.waiting.len() >= RANGES_MAX {
+        if bytes.is_empty() {
             return;
         }
-        self.waiting_bytes = self.waiting_bytes.saturating_add(bytes.len());
-        let i = self.waiting.iter().position(|p| p.at > at).unwrap_or(self.waiting.len());
-        self.waiting.insert(i, Piece { at, seen, bytes: bytes.to_vec() });
+        let kept = self.kept.get_or_insert_default();
+        if kept.waiting_bytes.saturating_add(bytes.len()) > WAITING_MAX || kept.waiting.len() >= RANGES_MAX {
+            return;
+        }
+        kept.waiting_bytes = kept.waiting_bytes.saturating_add(bytes.len());
+        let i = kept.waiting.iter().position(|p| p.at > at).unwrap_or(kept.waiting.len());
+        kept.waiting.insert(i, Piece { at, seen, bytes: bytes.to_vec() });
     }
 
     /// The waiting piece that can be delivered now that everything before `upto` was, with useless ones dropped.
     pub fn ready(&mut self, upto: Pos) -> Option<Piece> {
-        while let Some(p) = self.waiting.first() {
+        let kept = self.kept.as_mut()?;
+        while let Some(p) = kept.waiting.first() {
             if p.at > upto {
                 return None;
             }
-            let p = self.waiting.remove(0);
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(p.bytes.len());
+            let p = kept.waiting.remove(0);
+            kept.waiting_bytes = kept.waiting_bytes.saturating_sub(p.bytes.len());
             if p.at.plus(p.bytes.len() as i64) > upto {
                 return Some(p);
             }
@@ -195,54 +207,65 @@ impl Half {
 
     /// Position where the first waiting piece begins.
     pub fn waits_at(&self) -> Option<Pos> {
-        self.waiting.first().map(|p| p.at)
+        self.kept.as_ref()?.waiting.first().map(|p| p.at)
     }
 
     /// Nothing more will be delivered: the bytes kept for it can go.
     pub fn forget_bytes(&mut self) {
-        self.waiting = Vec::new();
-        self.waiting_bytes = 0;
-        self.aside = Vec::new();
+        if let Some(kept) = &mut self.kept {
+            kept.waiting = Vec::new();
+            kept.waiting_bytes = 0;
+            kept.aside = Vec::new();
+        }
     }
 
     /// Remembers delivered bytes at the beginning of the stream.
     pub fn hold(&mut self, at: Pos, bytes: &[u8], by: Seen) {
         let Ok(offset) = usize::try_from(at.since(Pos::FIRST)) else { return };
-        if offset != self.held.len() || offset >= HELD_MAX {
+        if offset >= HELD_MAX || offset != self.kept.as_ref().map_or(0, |k| k.held.len()) || bytes.is_empty() {
             return;
         }
+        let kept = self.kept.get_or_insert_default();
         let room = HELD_MAX.saturating_sub(offset);
-        self.held.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        self.held_by.push((at, Moment { frame: by.frame, ts: by.ts }, by.ttl));
+        kept.held.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        kept.held_by.push((at, Moment { frame: by.frame, ts: by.ts }, by.ttl));
+    }
+
+    /// Whether any byte at the beginning of the stream is held.
+    pub fn holds(&self) -> bool {
+        self.kept.as_ref().is_some_and(|k| !k.held.is_empty())
     }
 
     /// First position where `bytes` at `at` differ from the held ones, with the packet that brought those.
     pub fn contradiction(&self, at: Pos, bytes: &[u8]) -> Option<(Pos, Moment, u8)> {
+        let kept = self.kept.as_ref()?;
         let offset = at.since(Pos::FIRST);
         let (skip, start) = if offset < 0 { (usize::try_from(offset.unsigned_abs()).ok()?, 0) } else { (0, usize::try_from(offset).ok()?) };
         let theirs = bytes.get(skip..)?;
-        let ours = self.held.get(start..)?;
+        let ours = kept.held.get(start..)?;
         let differs = ours.iter().zip(theirs).position(|(a, b)| a != b)?;
         let pos = Pos::FIRST.plus(i64::try_from(start.saturating_add(differs)).ok()?);
-        let by = self.held_by.iter().rev().find(|(from, ..)| *from <= pos).or(self.held_by.first())?;
+        let by = kept.held_by.iter().rev().find(|(from, ..)| *from <= pos).or(kept.held_by.first())?;
         Some((pos, by.1, by.2))
     }
 
     /// Sets a segment aside.
     pub fn put_aside(&mut self, at: Pos, seen: Seen, bytes: &[u8]) {
-        if self.aside.len() < ASIDE_MAX && bytes.len() <= 4_096 {
-            self.aside.push(Piece { at, seen, bytes: bytes.to_vec() });
+        let kept = self.kept.get_or_insert_default();
+        if kept.aside.len() < ASIDE_MAX && bytes.len() <= 4_096 {
+            kept.aside.push(Piece { at, seen, bytes: bytes.to_vec() });
         }
     }
 
     /// A segment set aside that the peer acknowledged although no other bytes ever stood there: it was the real one.
     pub fn vindicated(&mut self, acked: Pos) -> Option<Piece> {
         let next = self.next;
-        let i = self.aside.iter().position(|p| {
+        let aside = &mut self.kept.as_mut()?.aside;
+        let i = aside.iter().position(|p| {
             let end = p.at.plus(p.bytes.len() as i64);
             p.at <= next && end > next && end <= acked
         })?;
-        Some(self.aside.remove(i))
+        Some(aside.remove(i))
     }
 }
 

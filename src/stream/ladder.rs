@@ -15,6 +15,10 @@ impl LadderBook {
     /// Adds a packet.
     pub fn add(&mut self, packet: Brief) {
         if self.head.len() < LADDER_HEAD {
+            // Most flows are short: room grows by two up to eight packets.
+            if self.head.len() == self.head.capacity() && self.head.len() < 8 {
+                self.head.reserve_exact(2);
+            }
             self.head.push(packet);
             return;
         }
