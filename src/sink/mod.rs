@@ -12,6 +12,7 @@
 //! | `community` | Community ID v1 |
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
+//! | `pcapng` | captures: the writer of blocks |
 
 use crate::model::story::{End, Story};
 use std::io;
@@ -26,6 +27,7 @@ pub mod json;
 pub mod jsonl;
 pub mod names;
 pub mod output;
+pub mod pcapng;
 #[cfg(test)]
 mod sample;
 pub mod schema;
