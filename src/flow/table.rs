@@ -53,6 +53,24 @@ impl<T> Entry<T> {
         self.reset || (self.fins.client && self.fins.server)
     }
 
+    /// A copy, with what the engine keeps for the flow copied by `state`.
+    pub fn copy_with<U>(&self, state: impl FnOnce(&T) -> U) -> Entry<U> {
+        Entry {
+            key: self.key,
+            client: self.client,
+            server: self.server,
+            basis: self.basis,
+            first: self.first,
+            last: self.last,
+            totals: self.totals,
+            state: state(&self.state),
+            client_isn: self.client_isn,
+            fins: self.fins,
+            reset: self.reset,
+            queued: self.queued,
+        }
+    }
+
     fn idle_limit(&self) -> Span {
         match (self.key.proto.0 == 6, self.finished()) {
             (true, true) => LINGER,
@@ -140,6 +158,16 @@ impl<T: Default> Table<T> {
     pub fn find(&mut self, key: &FlowKey) -> Option<&mut Entry<T>> {
         let slot = *self.by_key.get(key)?;
         self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// Flows that live.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
     }
 
     /// The flow in a slot.

@@ -23,6 +23,7 @@ pub(super) struct Range {
 }
 
 /// Bytes that wait for a hole before them to be filled.
+#[derive(Clone)]
 pub(super) struct Piece {
     pub at: Pos,
     pub seen: Seen,
@@ -58,7 +59,7 @@ pub(super) enum Fit {
 }
 
 /// One direction.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Half {
     /// All positions before this were seen or given up.
     pub next: Pos,
