@@ -1,5 +1,7 @@
 //! The vocabulary every room speaks. No I/O, no threads, no clocks.
 
+#[cfg(feature = "live")]
+pub mod board;
 pub mod event;
 pub mod finding;
 pub mod flow;
@@ -10,6 +12,7 @@ pub mod note;
 pub mod oddity;
 pub mod pace;
 pub mod packet;
+pub mod pulse;
 pub mod scene;
 pub mod seq;
 pub mod side;

@@ -8,12 +8,14 @@
 //! | `schema` | JSON Schema of the records |
 //! | `json` | a small serializer that writes into a reused buffer |
 //! | `text` | times, escapes, widths: how strings from the wire become harmless |
+//! | `keep` | what a live capture captures, as pcapng |
 //! | `names` | the words the contract gives to values of the model |
 //! | `community` | Community ID v1 |
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
 //! | `pcapng` | captures: the writer of blocks |
 
+use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
 use std::io;
 
@@ -25,6 +27,8 @@ pub mod filter;
 pub mod human;
 pub mod json;
 pub mod jsonl;
+#[cfg(feature = "live")]
+pub mod keep;
 pub mod names;
 pub mod output;
 pub mod pcapng;
@@ -58,6 +62,15 @@ pub trait Sink: Send {
     fn story(&mut self, story: &Story) -> io::Result<()> {
         let _ = story;
         Ok(())
+    }
+    /// A live capture: flows that are over and were not told yet, as indices into what `story` holds.
+    fn flows(&mut self, story: &Story, over: &[usize]) -> io::Result<()> {
+        let _ = (story, over);
+        Ok(())
+    }
+    /// A live capture: what changed since the previous pulse. The last one brings the story that a file would have had.
+    fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
+        if pulse.last { self.story(pulse.story) } else { Ok(()) }
     }
     /// A source that could not be analysed.
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
