@@ -108,6 +108,8 @@ pub mod detect;
 pub mod engine;
 pub mod flow;
 pub mod inspect;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod model;
 pub mod packet;
 pub mod plan;
