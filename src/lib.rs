@@ -113,6 +113,8 @@ pub mod live;
 pub mod model;
 pub mod packet;
 pub mod plan;
+#[cfg(feature = "live")]
+pub mod sandbox;
 pub mod sink;
 pub mod stream;
 pub mod verify;

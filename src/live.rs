@@ -5,14 +5,16 @@ use crate::cli::LiveArgs;
 use crate::engine::watch::{self, LiveError, Opened, Watch, Wishes};
 use crate::engine::{self, Plan, RunError};
 use crate::model::board::Board;
+use crate::model::pulse::Pulse;
 use crate::model::story::End;
 use crate::model::time::Span;
 use crate::plan::{self, Surroundings, Wrong};
-use crate::sink::Sink;
+use crate::sandbox::{Sandbox, place_of};
 use crate::sink::jsonl::{self, Jsonl};
+use crate::sink::{Sink, metrics, text};
 use crate::sink::keep::{Keep, Rotation};
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ pub struct Ready {
     interval: Duration,
     keep: Option<Keep>,
     sinks: Vec<Box<dyn Sink>>,
+    sandbox: Sandbox,
+    listener: Option<metrics::Listener>,
 }
 
 /// Bytes that may wait between capture and analysis: a sixteenth of the memory, within reason.
@@ -61,6 +65,9 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
     // Wrong service files are found before anything is opened.
     engine::services(&args.services).map_err(Trouble::Run)?;
     let plan = engine_plan(args);
+    let board: Arc<Board> = Arc::default();
+    let mut sandbox = Sandbox::new(args.sandbox);
+    let address = args.metrics.as_deref().map(metrics::address).transpose().map_err(Wrong)?;
     let filter = if args.expression.is_empty() { args.filter.clone() } else { Some(args.expression.join(" ")) };
     let opened = watch::open(watch::Options {
         interfaces: args.interfaces.clone(),
@@ -72,12 +79,17 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
         sockets: usize::from(args.capture_threads),
         duration: args.autostop.map(|a| a.0),
         queue: queue(args.max_memory.0),
-        resume: true,
+        resume: sandbox.keeps_capturing(),
     })
     .map_err(|e| {
         let may_help = matches!(e, LiveError::Permission { .. });
         Trouble::Capture(e, may_help)
     })?;
+    let listener = match address {
+        Some(a) => Some(metrics::Listener::bind(a).map_err(|e| Wrong(format!("cannot serve metrics on {a}: {e}")))?),
+        None => None,
+    };
+    sandbox.rights().map_err(Wrong)?;
     let keep = args.write.as_deref().map(|path| open_keep(args, path, filter.as_deref())).transpose()?;
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     for out in &outs {
@@ -89,16 +101,41 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
         let files = !sinks.is_empty() || keep.is_some();
         sinks.push(plan::shielded(Jsonl::new(io::stdout()).at_once(), files));
     }
+    if !args.quiet {
+        sinks.push(Box::new(Notices));
+    }
     let _ = around;
+    let files = outs.iter().map(|o| o.path.as_path()).chain(args.write.as_deref()).filter(|p| *p != Path::new("-"));
+    let mut places: Vec<PathBuf> = files.map(place_of).collect();
+    places.extend(args.evidence.clone());
+    sandbox.files(&places, &args.services).map_err(Wrong)?;
     Ok(Ready {
         plan,
         opened,
-        board: Arc::default(),
+        board,
         wishes: Wishes::default(),
         interval: Duration::from_secs(u64::from(args.interval)),
         keep,
         sinks,
+        sandbox,
+        listener,
     })
+}
+
+/// Says on standard error what the operator should know.
+struct Notices;
+
+impl Sink for Notices {
+    fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
+        for notice in &pulse.stats.notices {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(io::stderr(), "tamperscope: {}", text::shown(notice, false));
+        }
+        Ok(())
+    }
+    fn finish(&mut self, _: &End) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn cannot_write(path: &Path, e: &io::Error) -> Trouble {
@@ -144,7 +181,16 @@ impl Ready {
     /// # Errors
     /// [`Trouble::Run`] when an output cannot be written.
     pub fn run(mut self) -> Result<End, Trouble> {
+        let meter = self.opened.meter();
         let live = self.opened.start(Arc::clone(&self.plan.stop));
+        self.sandbox.network().map_err(Wrong)?;
+        for missing in self.sandbox.missing() {
+            meter.notice(format!("sandbox: {missing}"));
+        }
+        // Threads begun from here on can do nothing but compute, and write to what is open.
+        if let Some(listener) = self.listener {
+            self.sinks.push(Box::new(listener.serve(Arc::clone(&self.board))));
+        }
         let watch = Watch { live, board: self.board, interval: self.interval, wishes: self.wishes, keep: self.keep };
         watch::watch(&self.plan, watch, &mut self.sinks).map_err(Trouble::Run)
     }

@@ -153,7 +153,8 @@ impl Meter {
         self.waiting.load(Ordering::Relaxed).saturating_mul(100).checked_div(self.room).unwrap_or(0)
     }
 
-    fn say(&self, notice: String) {
+    /// Something the operator should know.
+    pub fn notice(&self, notice: String) {
         let mut list = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
         // An interface that flaps must not fill memory between two looks.
         if list.len() < 64 {
@@ -211,9 +212,9 @@ pub fn open(options: Options) -> Result<Opened, LiveError> {
             let (handle, notices) = activate(name, &options)?;
             let link = LinkType(u16::try_from(handle.get_datalink().0).unwrap_or(u16::MAX));
             if socket == 0 {
-                notices.into_iter().for_each(|n| meter.say(n));
+                notices.into_iter().for_each(|n| meter.notice(n));
                 if !KNOWN_LINKS.contains(&link) {
-                    meter.say(format!("{name}: link type {} is not one whose frames can be read", link.0));
+                    meter.notice(format!("{name}: link type {} is not one whose frames can be read", link.0));
                 }
                 if let Some(g) = meter.gauge(interface) {
                     g.link_type.store(link.0, Ordering::Relaxed);
@@ -493,7 +494,7 @@ fn watch_link(name: &str, interface: usize, meter: &Meter) {
     let now = u8::from(bits & 1 == 0);
     let before = gauge.link.swap(now, Ordering::Relaxed);
     if before != now {
-        meter.say(format!("{name}: the interface is {}", if now == 0 { "up again" } else { "down; capture goes on when it is up" }));
+        meter.notice(format!("{name}: the interface is {}", if now == 0 { "up again" } else { "down; capture goes on when it is up" }));
     }
 }
 
@@ -507,7 +508,7 @@ fn reopen(name: &str, e: &pcap::Error, interface: usize, options: &Options, mete
         } else {
             "it will not be opened again: the right to capture was given up"
         };
-        meter.say(format!("{name}: {e}; {then}"));
+        meter.notice(format!("{name}: {e}; {then}"));
     }
     let before = LinkType(gauge.link_type.load(Ordering::Relaxed));
     while options.resume && !stop.load(Ordering::Relaxed) {
@@ -520,7 +521,7 @@ fn reopen(name: &str, e: &pcap::Error, interface: usize, options: &Options, mete
         gauge.link_type.store(link.0, Ordering::Relaxed);
         if gauge.link.swap(0, Ordering::Relaxed) != 0 {
             let surprise = if link == before { String::new() } else { format!(", with link type {} instead of {}", link.0, before.0) };
-            meter.say(format!("{name}: the interface is back{surprise}"));
+            meter.notice(format!("{name}: the interface is back{surprise}"));
         }
         return Some(Tap { interface, handle, link });
     }
@@ -569,6 +570,11 @@ impl Live {
     /// The counters.
     pub fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
+    }
+
+    /// Set to end the capture as if its time were over.
+    pub fn ender(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     fn number(&mut self, batch: &mut Batch) {

@@ -376,27 +376,18 @@ impl Collector<'_> {
         s.findings = self.ledger.standing() as u64;
         s.services.clone_from(&story.services);
         s.withdrawn = withdrawn;
-        let mut notices = std::mem::take(&mut s.notices);
-        if s.seq > 1 {
-            notices.retain(|n| n.starts_with(RELOADED));
-        }
-        notices.extend(self.meter.take_notices());
-        s.notices = notices;
+        s.notices = self.meter.take_notices();
         s.rules_sha256 = Some(super::rules_sha256(&self.book));
     }
 
     /// Reads the service files again; wrong ones change nothing.
     fn reload(&mut self) {
-        self.stats.notices.clear();
-        self.stats.notices.push(match super::book(&self.plan.services) {
+        self.meter.notice(match super::book(&self.plan.services) {
             Ok(book) => {
                 self.book = book;
-                format!("{RELOADED} were read again")
+                "service files were read again".into()
             }
-            Err(e) => format!("{RELOADED} could not be read again, the old ones stay in force: {e}"),
+            Err(e) => format!("service files could not be read again, the old ones stay in force: {e}"),
         });
     }
 }
-
-/// How notices about service files begin.
-const RELOADED: &str = "service files";

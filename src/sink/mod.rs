@@ -9,6 +9,7 @@
 //! | `json` | a small serializer that writes into a reused buffer |
 //! | `text` | times, escapes, widths: how strings from the wire become harmless |
 //! | `keep` | what a live capture captures, as pcapng |
+//! | `metrics` | counters of a live capture, for Prometheus |
 //! | `names` | the words the contract gives to values of the model |
 //! | `community` | Community ID v1 |
 //! | `filter` | Wireshark display filters |
@@ -29,6 +30,8 @@ pub mod json;
 pub mod jsonl;
 #[cfg(feature = "live")]
 pub mod keep;
+#[cfg(feature = "live")]
+pub mod metrics;
 pub mod names;
 pub mod output;
 pub mod pcapng;
