@@ -10,7 +10,9 @@ use crate::model::story::End;
 use crate::model::time::Span;
 use crate::plan::{self, Surroundings, Wrong};
 use crate::sandbox::{Sandbox, place_of};
+use crate::sink::human::{Human, Style};
 use crate::sink::jsonl::{self, Jsonl};
+use crate::sink::screen::{Orders, Screen};
 use crate::sink::{Sink, metrics, text};
 use crate::sink::keep::{Keep, Rotation};
 use std::io::{self, Write};
@@ -45,6 +47,7 @@ pub struct Ready {
     sinks: Vec<Box<dyn Sink>>,
     sandbox: Sandbox,
     listener: Option<metrics::Listener>,
+    screen: Option<Style>,
 }
 
 /// Bytes that may wait between capture and analysis: a sixteenth of the memory, within reason.
@@ -97,14 +100,20 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
         let open = if out.kind.name == "jsonl" { jsonl::follow } else { out.kind.open };
         sinks.push(open(&out.path).map_err(|e| cannot_write(&out.path, &e))?);
     }
-    if to_stdout == usize::from(args.json) {
+    let screen = (to_stdout == 0 && around.stdout_terminal).then(|| Style {
+        color: around.color(args.color),
+        ascii: around.ascii(),
+        width: around.width(),
+        show_circumvention: args.show_circumvention,
+        ..Style::default()
+    });
+    if to_stdout == usize::from(args.json) && screen.is_none() {
         let files = !sinks.is_empty() || keep.is_some();
         sinks.push(plan::shielded(Jsonl::new(io::stdout()).at_once(), files));
     }
-    if !args.quiet {
+    if !args.quiet && screen.is_none() {
         sinks.push(Box::new(Notices));
     }
-    let _ = around;
     let files = outs.iter().map(|o| o.path.as_path()).chain(args.write.as_deref()).filter(|p| *p != Path::new("-"));
     let mut places: Vec<PathBuf> = files.map(place_of).collect();
     places.extend(args.evidence.clone());
@@ -119,6 +128,7 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
         sinks,
         sandbox,
         listener,
+        screen,
     })
 }
 
@@ -190,6 +200,13 @@ impl Ready {
         // Threads begun from here on can do nothing but compute, and write to what is open.
         if let Some(listener) = self.listener {
             self.sinks.push(Box::new(listener.serve(Arc::clone(&self.board))));
+        }
+        if let Some(style) = self.screen {
+            let orders = Orders { end: live.ender(), interrupt: Arc::clone(&self.plan.stop) };
+            let screen = Screen::open(style, orders).map_err(|e| Wrong(format!("the terminal cannot be used ({e}); try --json")))?;
+            self.sinks.push(Box::new(screen));
+            // When the screen is gone, what it came to remains to be read.
+            self.sinks.push(Box::new(Human::new(io::stdout(), style)));
         }
         let watch = Watch { live, board: self.board, interval: self.interval, wishes: self.wishes, keep: self.keep };
         watch::watch(&self.plan, watch, &mut self.sinks).map_err(Trouble::Run)

@@ -10,6 +10,7 @@
 //! | `text` | times, escapes, widths: how strings from the wire become harmless |
 //! | `keep` | what a live capture captures, as pcapng |
 //! | `metrics` | counters of a live capture, for Prometheus |
+//! | `screen` | a live capture on a terminal |
 //! | `names` | the words the contract gives to values of the model |
 //! | `community` | Community ID v1 |
 //! | `filter` | Wireshark display filters |
@@ -38,6 +39,8 @@ pub mod pcapng;
 #[cfg(test)]
 mod sample;
 pub mod schema;
+#[cfg(feature = "live")]
+pub mod screen;
 pub mod text;
 
 /// The name and version of the record family, in every JSONL line.
