@@ -19,6 +19,8 @@ const LIST_MAX: usize = 1 << 16;
 pub(super) struct Glancer<'a> {
     board: &'a Board,
     shard: usize,
+    /// Most flows of this shard.
+    most: usize,
     changed: Vec<u32>,
     /// What is being shed; looked up once a batch.
     shed: Shed,
@@ -27,8 +29,8 @@ pub(super) struct Glancer<'a> {
 }
 
 impl<'a> Glancer<'a> {
-    pub(super) fn new(board: &'a Board, shard: usize) -> Self {
-        Self { board, shard, changed: Vec::new(), shed: Shed::Nothing, policy: 0, odd: 0 }
+    pub(super) fn new(board: &'a Board, shard: usize, most: usize) -> Self {
+        Self { board, shard, most, changed: Vec::new(), shed: Shed::Nothing, policy: 0, odd: 0 }
     }
 
     /// Notes that a flow changed, and decides whether its packet is followed or only counted. Stops the reading of payload where that is
@@ -68,6 +70,11 @@ impl<'a> Glancer<'a> {
         let odd = std::mem::take(&mut self.odd);
         self.board.worked(frames.saturating_sub(odd), std::mem::take(&mut self.policy));
         self.shed = self.board.shed();
+    }
+
+    /// How many flows may be followed now.
+    pub(super) fn flows(&self) -> usize {
+        usize::try_from(self.most as u64 * self.board.share() / 100).unwrap_or(self.most).max(1)
     }
 
     pub(super) fn oddity(&mut self, oddity: Oddity) {

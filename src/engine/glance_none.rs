@@ -20,6 +20,9 @@ impl Glancer<'_> {
     pub(super) fn batch_done(&mut self, _: u64) {
         match self.never {}
     }
+    pub(super) fn flows(&self) -> usize {
+        match self.never {}
+    }
     pub(super) fn open(&mut self, _: &mut Table<Talk>, _: u32, _: u64) -> Vec<FlowRecord> {
         match self.never {}
     }

@@ -9,6 +9,8 @@ mod collector;
 mod glance;
 #[cfg(feature = "live")]
 mod ledger;
+#[cfg(feature = "live")]
+mod memory;
 mod progress;
 #[cfg(feature = "live")]
 mod pulse;

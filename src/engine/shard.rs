@@ -109,6 +109,7 @@ impl Shard<'_> {
         }
         if let Some(live) = &mut self.live {
             live.batch_done(batch.frames.len() as u64);
+            self.table.bound(live.flows());
         }
     }
 

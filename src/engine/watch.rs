@@ -12,6 +12,7 @@ use super::ledger::{Change, Ledger};
 use super::pulse::Clock;
 use super::reader::Dealer;
 use super::window::Window;
+use super::memory;
 use super::{Plan, RunError, ShardSummary, Tick, ToCollector, ToShard, shard, shed};
 use crate::capture::live::{Live, Meter};
 use crate::capture::{Fill, Source};
@@ -70,8 +71,9 @@ pub struct Watch {
 pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let book = super::book(&plan.services)?;
     let workers = plan.workers.max(1);
-    // Three fifths for the flow tables, a fifth for the window; queues, evidence and outputs live on the rest.
-    let by_memory = usize::try_from(plan.max_memory / 5 * 3 / super::BYTES_PER_FLOW).unwrap_or(usize::MAX);
+    // Half for the flow tables, a fifth for the window; queues, evidence and outputs live on the rest. Sockets' rings are shared with the
+    // kernel and count too.
+    let by_memory = usize::try_from(plan.max_memory / 2 / super::BYTES_PER_FLOW).unwrap_or(usize::MAX);
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
     let window = usize::try_from((plan.max_memory / 5 / BYTES_PER_RECORD).clamp(64, WINDOW_MAX)).unwrap_or(64);
     for sink in sinks.iter_mut() {
@@ -88,7 +90,7 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
             let (tx, rx) = crossbeam_channel::bounded(super::BATCHES_IN_FLIGHT);
             to_shards.push(tx);
             let out = collect_tx.clone();
-            scope.spawn(move || shard::run(&rx, &out, flows_per_shard, Some(Glancer::new(board, index))));
+            scope.spawn(move || shard::run(&rx, &out, flows_per_shard, Some(Glancer::new(board, index, flows_per_shard))));
         }
         let (done, wishes) = (&done, &wishes);
         let collector = Collector {
@@ -158,6 +160,9 @@ impl Reader<'_> {
             // One question at a time: under load the answers take as long as they take.
             if (self.clock.due() || wished) && self.done.load(Ordering::Relaxed) >= asked {
                 asked += 1;
+                if let Some(used) = memory::used() {
+                    memory::correct(self.board, used, self.plan.max_memory);
+                }
                 dealer.flush_all();
                 let facts = SourceFacts { packets, ..dealer.so_far(&live) };
                 for shard in self.shards {
@@ -320,6 +325,7 @@ impl Collector<'_> {
         }
         // Under heavy load flows are told, but not judged: that waits.
         let judging = last || self.board.shed() < Shed::Payload;
+        self.window.squeeze(self.board.share());
         let flows = self.window.lend();
         let mut story = if judging { collector::compose(facts, flows, &self.book) } else { collector::describe(facts, flows, &self.book) };
         story.services = collect::tally_onto(&self.window.past, &story.flows, &story.labels, &story.findings);

@@ -24,6 +24,8 @@ pub(super) struct Window {
     kept: HashMap<FlowId, Kept>,
     /// Most flows kept after a judgement.
     max: usize,
+    /// Planned for; `max` may be less while memory is short.
+    planned: usize,
     /// What those that left had come to.
     pub(super) past: Past,
     /// Records for which there was no room at all.
@@ -46,7 +48,12 @@ fn worth(f: &FlowRecord, label: Option<&Label>) -> u8 {
 
 impl Window {
     pub(super) fn new(max: usize) -> Self {
-        Self { kept: HashMap::new(), max, past: Past::default(), overflow: Vec::new() }
+        Self { kept: HashMap::new(), max, planned: max, past: Past::default(), overflow: Vec::new() }
+    }
+
+    /// Memory has room for this percentage of what was planned.
+    pub(super) fn squeeze(&mut self, percent: u64) {
+        self.max = usize::try_from(self.planned as u64 * percent / 100).unwrap_or(self.planned).max(64);
     }
 
     /// Takes a flow that ended. `false`: there is no room; it waits in [`Self::take_overflow`].

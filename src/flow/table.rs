@@ -163,6 +163,11 @@ impl<T: Default> Table<T> {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
+    /// Sets the most flows at a time.
+    pub const fn bound(&mut self, flows: usize) {
+        self.bounds.flows = flows;
+    }
+
     /// Flows that live.
     pub fn len(&self) -> usize {
         self.by_key.len()
@@ -228,8 +233,11 @@ impl<T: Default> Table<T> {
     }
 
     fn insert(&mut self, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Entry<T>, Closed)) -> u32 {
-        if self.by_key.len() >= self.bounds.flows.max(1) {
-            self.evict(closed);
+        // After the bound was lowered two flows go for each that comes.
+        for _ in 0..2 {
+            if self.by_key.len() >= self.bounds.flows.max(1) {
+                self.evict(closed);
+            }
         }
         let (client, server, basis) = roles::assign(packet);
         let at = Moment { frame: packet.frame, ts: packet.ts };

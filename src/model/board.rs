@@ -33,6 +33,8 @@ pub struct Board {
     decoded: AtomicU64,
     evicted: AtomicU64,
     unwritten: AtomicU64,
+    /// What memory lacks: percent of the flows that are not to be followed.
+    lacking: AtomicU64,
     /// Flows being followed, by shard.
     active: DashMap<usize, u64>,
 }
@@ -58,6 +60,16 @@ impl Board {
     /// Sets what is being shed.
     pub fn set_shed(&self, shed: Shed) {
         self.shed.store(shed as u8, Ordering::Relaxed);
+    }
+
+    /// Percent of the flows planned for that memory has room for.
+    pub fn share(&self) -> u64 {
+        100 - self.lacking.load(Ordering::Relaxed).min(95)
+    }
+
+    /// Sets it, 5–100.
+    pub fn set_share(&self, percent: u64) {
+        self.lacking.store(100 - percent.clamp(5, 100), Ordering::Relaxed);
     }
 
     /// A shard has worked through a batch.
