@@ -6,10 +6,12 @@ use crate::engine::watch::{self, LiveError, Opened, Watch, Wishes};
 use crate::engine::{self, Plan, RunError};
 use crate::model::board::Board;
 use crate::model::pulse::Pulse;
+use crate::model::shelf::Shelf;
 use crate::model::story::End;
 use crate::model::time::Span;
 use crate::plan::{self, Surroundings, Wrong};
 use crate::sandbox::{Sandbox, place_of};
+use crate::sink::evidence::{Evidence, Policy};
 use crate::sink::human::{Human, Style};
 use crate::sink::jsonl::{self, Jsonl};
 use crate::sink::screen::{Orders, Screen};
@@ -48,6 +50,7 @@ pub struct Ready {
     sandbox: Sandbox,
     listener: Option<metrics::Listener>,
     screen: Option<Style>,
+    shelves: Vec<Arc<Shelf>>,
 }
 
 /// Bytes that may wait between capture and analysis: a sixteenth of the memory, within reason.
@@ -114,6 +117,16 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
     if !args.quiet && screen.is_none() {
         sinks.push(Box::new(Notices));
     }
+    let shelves = shelves(args, plan.workers);
+    if let Some(dir) = &args.evidence {
+        let policy = Policy {
+            dir: dir.clone(),
+            bytes: args.evidence_size.0,
+            age: Span::from_secs(i64::from(args.evidence_age) * 3600),
+            real: args.evidence_real_addresses,
+        };
+        sinks.push(Box::new(Evidence::create(policy, shelves.clone()).map_err(|e| cannot_write(dir, &e))?));
+    }
     let files = outs.iter().map(|o| o.path.as_path()).chain(args.write.as_deref()).filter(|p| *p != Path::new("-"));
     let mut places: Vec<PathBuf> = files.map(place_of).collect();
     places.extend(args.evidence.clone());
@@ -129,6 +142,7 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
         sandbox,
         listener,
         screen,
+        shelves,
     })
 }
 
@@ -146,6 +160,13 @@ impl Sink for Notices {
     fn finish(&mut self, _: &End) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// A tenth of the memory for packets that may become evidence.
+fn shelves(args: &LiveArgs, workers: usize) -> Vec<Arc<Shelf>> {
+    let most = usize::try_from(args.max_memory.0 / 10).unwrap_or(usize::MAX) / workers.max(1);
+    let count = if args.evidence.is_some() { workers.max(1) } else { 0 };
+    (0..count).map(|_| Arc::new(Shelf::new(most))).collect()
 }
 
 fn cannot_write(path: &Path, e: &io::Error) -> Trouble {
@@ -208,7 +229,7 @@ impl Ready {
             // When the screen is gone, what it came to remains to be read.
             self.sinks.push(Box::new(Human::new(io::stdout(), style)));
         }
-        let watch = Watch { live, board: self.board, interval: self.interval, wishes: self.wishes, keep: self.keep };
+        let watch = Watch { live, board: self.board, interval: self.interval, wishes: self.wishes, keep: self.keep, shelves: self.shelves };
         watch::watch(&self.plan, watch, &mut self.sinks).map_err(Trouble::Run)
     }
 }

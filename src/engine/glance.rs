@@ -6,9 +6,11 @@ use super::shed;
 use crate::flow::{Entry, Table};
 use crate::model::board::{Board, Count};
 use crate::model::flow::{Closed, FlowRecord};
+use crate::model::frame::FrameRef;
 use crate::model::oddity::Oddity;
 use crate::model::packet::{Body, Packet};
 use crate::model::pulse::Shed;
+use crate::model::shelf::Shelf;
 
 /// Most open flows a shard describes at a time.
 const OPEN_MAX: usize = 2048;
@@ -21,6 +23,8 @@ pub(super) struct Glancer<'a> {
     shard: usize,
     /// Most flows of this shard.
     most: usize,
+    /// Where packets are kept in case a finding needs them.
+    shelf: Option<&'a Shelf>,
     changed: Vec<u32>,
     /// What is being shed; looked up once a batch.
     shed: Shed,
@@ -29,8 +33,8 @@ pub(super) struct Glancer<'a> {
 }
 
 impl<'a> Glancer<'a> {
-    pub(super) fn new(board: &'a Board, shard: usize, most: usize) -> Self {
-        Self { board, shard, most, changed: Vec::new(), shed: Shed::Nothing, policy: 0, odd: 0 }
+    pub(super) fn new(board: &'a Board, shard: usize, most: usize, shelf: Option<&'a Shelf>) -> Self {
+        Self { board, shard, most, shelf, changed: Vec::new(), shed: Shed::Nothing, policy: 0, odd: 0 }
     }
 
     /// Notes that a flow changed, and decides whether its packet is followed or only counted. Stops the reading of payload where that is
@@ -70,6 +74,13 @@ impl<'a> Glancer<'a> {
         let odd = std::mem::take(&mut self.odd);
         self.board.worked(frames.saturating_sub(odd), std::mem::take(&mut self.policy));
         self.shed = self.board.shed();
+    }
+
+    /// Keeps a packet of a flow, unless that is being shed.
+    pub(super) fn keep(&self, entry: &Entry<Talk>, frame: &FrameRef, bytes: &[u8]) {
+        if let Some(shelf) = self.shelf.filter(|_| self.shed < Shed::Payload) {
+            shelf.keep(entry.first.frame, frame.head, frame.ip_at, bytes);
+        }
     }
 
     /// How many flows may be followed now.

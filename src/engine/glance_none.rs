@@ -3,6 +3,7 @@
 use super::shard::Talk;
 use crate::flow::{Entry, Table};
 use crate::model::flow::FlowRecord;
+use crate::model::frame::FrameRef;
 use crate::model::oddity::Oddity;
 use crate::model::packet::Packet;
 use std::marker::PhantomData;
@@ -18,6 +19,9 @@ impl Glancer<'_> {
         match self.never {}
     }
     pub(super) fn batch_done(&mut self, _: u64) {
+        match self.never {}
+    }
+    pub(super) fn keep(&self, _: &Entry<Talk>, _: &FrameRef, _: &[u8]) {
         match self.never {}
     }
     pub(super) fn flows(&self) -> usize {

@@ -140,7 +140,7 @@ impl Shard<'_> {
         self.summary.decoded += 1;
         self.latest = self.latest.max(packet.ts);
         if let Body::Icmp(icmp) = &packet.body
-            && self.icmp_error(&packet, icmp)
+            && self.icmp_error(&packet, icmp, frame, bytes)
         {
             return;
         }
@@ -158,6 +158,9 @@ impl Shard<'_> {
                 _ => None,
             };
         }
+        if let Some(live) = &self.live {
+            live.keep(entry, frame, bytes);
+        }
         if let Some(live) = &mut self.live
             && !live.may_follow(placed.slot, entry, &packet)
         {
@@ -167,10 +170,13 @@ impl Shard<'_> {
     }
 
     /// An ICMP error belongs to the flow it quotes, if that flow is known.
-    fn icmp_error(&mut self, packet: &Packet<'_>, icmp: &Icmp<'_>) -> bool {
+    fn icmp_error(&mut self, packet: &Packet<'_>, icmp: &Icmp<'_>, frame: &FrameRef, bytes: &[u8]) -> bool {
         let Some(quoted) = icmp.quoted else { return false };
         let key = FlowKey::of(quoted.src, quoted.dst, quoted.proto);
         let Some(entry) = self.table.find(&key) else { return false };
+        if let Some(live) = &self.live {
+            live.keep(entry, frame, bytes);
+        }
         let about = if quoted.src == entry.client { Side::Client } else { Side::Server };
         if entry.state.icmp.len() < ICMP_MAX {
             entry.state.icmp.push(IcmpSeen {

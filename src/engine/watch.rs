@@ -22,6 +22,7 @@ use crate::model::board::{Board, Count};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::Batch;
 use crate::model::pulse::{Losses, Pulse, Shed, Stats};
+use crate::model::shelf::Shelf;
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, Story};
 use crate::model::time::Span;
@@ -62,6 +63,8 @@ pub struct Watch {
     pub wishes: Wishes,
     /// Where captured packets are written, if anywhere.
     pub keep: Option<Keep>,
+    /// Where packets are kept for evidence: one for each worker, or none.
+    pub shelves: Vec<Arc<Shelf>>,
 }
 
 /// Captures until told to stop, feeds the sinks, and returns the totals with the exit code.
@@ -79,7 +82,8 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
     for sink in sinks.iter_mut() {
         sink.begin(&super::run_info(plan, &book))?;
     }
-    let Watch { live, board, interval, wishes, keep } = watch;
+    let Watch { live, board, interval, wishes, keep, shelves } = watch;
+    let shelves = &shelves;
     let board: &Board = &board;
     let meter = live.meter();
     let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
@@ -90,7 +94,7 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
             let (tx, rx) = crossbeam_channel::bounded(super::BATCHES_IN_FLIGHT);
             to_shards.push(tx);
             let out = collect_tx.clone();
-            scope.spawn(move || shard::run(&rx, &out, flows_per_shard, Some(Glancer::new(board, index, flows_per_shard))));
+            scope.spawn(move || shard::run(&rx, &out, flows_per_shard, Some(Glancer::new(board, index, flows_per_shard, shelves.get(index).map(|s| &**s)))));
         }
         let (done, wishes) = (&done, &wishes);
         let collector = Collector {

@@ -15,6 +15,8 @@ pub mod packet;
 pub mod pulse;
 pub mod scene;
 pub mod seq;
+#[cfg(feature = "live")]
+pub mod shelf;
 pub mod side;
 pub mod source;
 pub mod story;

@@ -13,6 +13,7 @@
 //! | `screen` | a live capture on a terminal |
 //! | `names` | the words the contract gives to values of the model |
 //! | `community` | Community ID v1 |
+//! | `evidence` | the packets of a live capture's findings |
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
 //! | `pcapng` | captures: the writer of blocks |
@@ -25,6 +26,8 @@ pub mod cards;
 #[cfg(test)]
 mod check;
 pub mod community;
+#[cfg(feature = "live")]
+pub mod evidence;
 pub mod filter;
 pub mod human;
 pub mod json;
