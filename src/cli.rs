@@ -44,6 +44,8 @@ pub struct Cli {
 pub enum Command {
     /// Analyse captures: the default command
     Analyze(AnalyzeArgs),
+    /// Watch network interfaces
+    Live(LiveArgs),
     /// Run every case under a directory and compare
     Verify(VerifyArgs),
     /// What a rule claims, what it looks like, what else it could be
@@ -116,6 +118,137 @@ pub struct AnalyzeArgs {
     /// Accepted for habit: names are never resolved
     #[arg(short = 'n', hide = true)]
     pub numeric: bool,
+}
+
+/// Arguments of `live`.
+#[derive(Args, Debug, Clone)]
+pub struct LiveArgs {
+    /// Capture filter in libpcap's language, as in tcpdump
+    #[arg(value_name = "FILTER", conflicts_with = "filter")]
+    pub expression: Vec<String>,
+    /// Interface to listen on (repeatable); any: all of them
+    #[arg(short = 'i', long = "interface", value_name = "IFACE", required = true)]
+    pub interfaces: Vec<String>,
+    /// The same filter, as an option
+    #[arg(short = 'f', long = "filter", value_name = "FILTER")]
+    pub filter: Option<String>,
+    /// Bytes to capture of each frame
+    #[arg(short = 's', long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(64..=262_144))]
+    pub snaplen: u32,
+    /// Kernel buffer for each socket
+    #[arg(short = 'B', long = "buffer", value_name = "SIZE", default_value = "16M")]
+    pub buffer: Size,
+    /// Have each packet handed over as it comes, not several at a time
+    #[arg(long)]
+    pub immediate_mode: bool,
+    /// Promiscuous mode: also frames for others (may need more rights)
+    #[arg(long)]
+    pub promisc: bool,
+    /// Sockets and threads that share each interface (Linux)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub capture_threads: u8,
+    /// Stop by itself, e.g. duration:60 (seconds)
+    #[arg(short = 'a', long = "autostop", value_name = "duration:N")]
+    pub autostop: Option<Autostop>,
+    /// Stop after this many packets
+    #[arg(short = 'c', long = "count", value_name = "N")]
+    pub count: Option<u64>,
+    /// Also write what is captured to this file, as pcapng
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// With -w: begin another file after this many million bytes
+    #[arg(short = 'C', value_name = "MB", requires = "write")]
+    pub rotate_size: Option<std::num::NonZeroU32>,
+    /// With -w: begin another file after this many seconds
+    #[arg(short = 'G', value_name = "SECONDS", requires = "write")]
+    pub rotate_age: Option<std::num::NonZeroU32>,
+    /// With -w and -C or -G: keep only the last so many files
+    #[arg(short = 'W', value_name = "N", requires = "write")]
+    pub rotate_files: Option<std::num::NonZeroU32>,
+    /// JSON Lines on standard output (also what happens when that is no terminal)
+    #[arg(long)]
+    pub json: bool,
+    /// Also write KIND to PATH, e.g. jsonl=FILE, as it goes
+    #[arg(long, value_name = "KIND=PATH")]
+    pub out: Vec<String>,
+    /// Seconds between two looks at how things stand
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub interval: u32,
+    /// Keep the packets of findings in this directory, a pcapng file for each
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
+    /// Most disk space for evidence; the oldest goes first
+    #[arg(long, value_name = "SIZE", default_value = "256M", requires = "evidence")]
+    pub evidence_size: Size,
+    /// Hours to keep evidence
+    #[arg(long, value_name = "HOURS", default_value_t = 168, requires = "evidence")]
+    pub evidence_age: u32,
+    /// Write clients' real addresses into evidence
+    #[arg(long, requires = "evidence")]
+    pub evidence_real_addresses: bool,
+    /// Serve metrics for Prometheus on this address, e.g. 9108 (loopback) or 127.0.0.1:9108
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<String>,
+    /// What to do about rights once the sockets are open
+    #[arg(long, value_name = "HOW", default_value = "best")]
+    pub sandbox: Sandbox,
+    /// Add or override services
+    #[arg(long, value_name = "FILE")]
+    pub services: Vec<PathBuf>,
+    /// Worker threads [default: one for each processor]
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Most flows followed at a time
+    #[arg(long, value_name = "N", default_value_t = Count(DEFAULT_MAX_FLOWS))]
+    pub max_flows: Count,
+    /// Most memory
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    pub max_memory: Size,
+    /// Exit with 1 if a finding has at least this grade
+    #[arg(long, value_name = "GRADE")]
+    pub fail_on: Option<FailOn>,
+    /// Packets that may be lost before the run counts as degraded
+    #[arg(long, value_name = "PERCENT", default_value_t = Percent::default())]
+    pub max_drop: Percent,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// No notices on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Also show services that are ways around blocking
+    #[arg(long)]
+    pub show_circumvention: bool,
+    /// Accepted for habit: names are never resolved
+    #[arg(short = 'n', hide = true)]
+    pub numeric: bool,
+}
+
+/// When to stop, as dumpcap has it: `duration:N`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Autostop(pub std::time::Duration);
+
+impl FromStr for Autostop {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.strip_prefix("duration:").ok_or("is not duration:N")?;
+        match seconds.parse::<f64>() {
+            Ok(s) if s > 0.0 && s < 1e9 => Ok(Self(std::time::Duration::from_secs_f64(s))),
+            _ => Err("is not a number of seconds".into()),
+        }
+    }
+}
+
+/// What to do about rights.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Give up all rights, or do not run
+    Strict,
+    /// Give up what this system lets us give up, but keep the right to open an interface again that had vanished
+    #[default]
+    Best,
+    /// Keep everything
+    Off,
 }
 
 /// Arguments of `verify`.

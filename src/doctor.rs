@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// Bit of `CAP_NET_RAW` in capability sets (capabilities(7)).
 const CAP_NET_RAW: u32 = 13;
 /// The command that lets an ordinary user capture with this program.
-const FIX: &str = "sudo setcap cap_net_raw=ep $(command -v tamperscope)";
+pub const FIX: &str = "sudo setcap cap_net_raw=ep $(command -v tamperscope)";
 
 /// What this process may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -108,9 +108,13 @@ pub mod detect;
 pub mod engine;
 pub mod flow;
 pub mod inspect;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod model;
 pub mod packet;
 pub mod plan;
+#[cfg(feature = "live")]
+pub mod sandbox;
 pub mod sink;
 pub mod stream;
 pub mod verify;

@@ -6,7 +6,7 @@ use signal_hook::flag;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tamperscope::cli::{AnalyzeArgs, Cli, Command, RulesCommand, VerifyArgs};
+use tamperscope::cli::{AnalyzeArgs, Cli, Command, LiveArgs, RulesCommand, VerifyArgs};
 use tamperscope::engine::{self, RunError};
 use tamperscope::model::story::End;
 use tamperscope::plan::{self, Surroundings};
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         None if cli.list_interfaces => interfaces(),
         None => analyze(&cli.analyze, &around),
         Some(Command::Analyze(args)) => analyze(&args, &around),
+        Some(Command::Live(args)) => watch(&args, &around),
         Some(Command::Verify(args)) => verify_cases(&args),
         Some(Command::Explain(args)) => explain(&args.rule, &around),
         Some(Command::Rules(args)) => match args.command {
@@ -104,6 +105,36 @@ fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
     match engine::run(&analysis.plan, &mut analysis.sinks) {
         Ok(end) => finished(&end, args.quiet),
         Err(e) => failed(&e),
+    }
+}
+
+#[cfg(not(feature = "live"))]
+fn watch(_: &LiveArgs, _: &Surroundings) -> ExitCode {
+    complain("this program was built without the feature `live`; it analyses files only", exit::CAPTURE)
+}
+
+#[cfg(feature = "live")]
+fn watch(args: &LiveArgs, around: &Surroundings) -> ExitCode {
+    use signal_hook::consts::{SIGHUP, SIGUSR1};
+    use tamperscope::live::{self, Trouble};
+    let prepared = live::prepare(args, around).and_then(|ready| {
+        let wishes = ready.wishes();
+        let signals = stop_on_signal(ready.plan())
+            .and_then(|()| flag::register(SIGHUP, wishes.reload))
+            .and_then(|_| flag::register(SIGUSR1, wishes.stats));
+        if let Err(e) = signals {
+            complain(&format!("signals will not be heard: {e}"), 0);
+        }
+        ready.run()
+    });
+    match prepared {
+        Ok(end) => finished(&end, args.quiet),
+        Err(Trouble::Usage(why)) => complain(&why.to_string(), exit::USAGE),
+        Err(Trouble::Capture(why, may_help)) => {
+            let fix = if may_help { format!("\ngive the program that one right: {}", doctor::FIX) } else { String::new() };
+            complain(&format!("{why}{fix}"), exit::CAPTURE)
+        }
+        Err(Trouble::Run(e)) => failed(&e),
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// What makes a run impossible before it begins: one sentence for the user, exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Wrong(String);
+pub struct Wrong(pub(crate) String);
 
 /// What the environment says about the terminal. Read once; tests write their own.
 #[derive(Clone, Debug, Default)]
@@ -92,9 +92,9 @@ impl Surroundings {
 }
 
 /// A place to write to, with its kind checked.
-struct Out {
-    kind: &'static OutKind,
-    path: PathBuf,
+pub(crate) struct Out {
+    pub(crate) kind: &'static OutKind,
+    pub(crate) path: PathBuf,
 }
 
 /// An analysis ready to run.
@@ -135,7 +135,7 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
 }
 
 /// A closed pipe ends the run, unless files are being written beside it.
-fn shielded<S: Sink + 'static>(sink: S, files: bool) -> Box<dyn Sink> {
+pub(crate) fn shielded<S: Sink + 'static>(sink: S, files: bool) -> Box<dyn Sink> {
     if files { Box::new(UntilClosed::new(sink)) } else { Box::new(sink) }
 }
 
@@ -188,7 +188,7 @@ fn without_command(inputs: &[PathBuf]) -> Result<&[PathBuf], Wrong> {
     }
 }
 
-fn outs(typed: &[String]) -> Result<Vec<Out>, Wrong> {
+pub(crate) fn outs(typed: &[String]) -> Result<Vec<Out>, Wrong> {
     let kinds = || {
         let list: Vec<String> = OUT_KINDS.iter().map(|k| format!("{} ({})", k.name, k.says)).collect();
         format!("kinds: {}", list.join(", "))

@@ -13,6 +13,8 @@ mod damage;
 mod error;
 mod feed;
 mod input;
+#[cfg(feature = "live")]
+pub mod live;
 mod map;
 mod pcap;
 mod pcapng;

@@ -19,9 +19,57 @@ struct Row<'a> {
     findings: Vec<&'a Finding>,
 }
 
+/// What flows had come to that a live capture no longer keeps.
+#[derive(Default)]
+pub struct Past {
+    rows: BTreeMap<(Box<str>, Option<Role>), Gone>,
+}
+
+/// Sums over flows of one service and role.
+#[derive(Default)]
+struct Gone {
+    title: Box<str>,
+    circumvention: bool,
+    attempts: u64,
+    ok: u64,
+    flows: u64,
+}
+
+impl Past {
+    /// Counts a flow that is let go.
+    pub fn add(&mut self, flow: &FlowRecord, label: Option<&Label>) {
+        let Some(label) = label.filter(|l| l.grade >= LabelGrade::Possible) else { return };
+        let row = self.rows.entry((label.id.clone(), label.role)).or_default();
+        if row.flows == 0 {
+            row.title = label.title.clone();
+            row.circumvention = label.circumvention;
+        }
+        row.flows += 1;
+        row.attempts += u64::from(flow.outcome != Outcome::Unknown);
+        row.ok += u64::from(flow.outcome == Outcome::Ok);
+    }
+}
+
 /// One row per service and role, in the order of their ids. Flows are in capture order.
 pub fn tally(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<ServiceState> {
+    tally_onto(&Past::default(), flows, labels, findings)
+}
+
+/// The same, on top of flows that are no longer kept.
+pub fn tally_onto(past: &Past, flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<ServiceState> {
     let mut rows: BTreeMap<(&str, Option<Role>), Row<'_>> = BTreeMap::new();
+    for ((id, role), gone) in &past.rows {
+        let row = Row {
+            title: &gone.title,
+            circumvention: gone.circumvention,
+            attempts: gone.attempts,
+            ok: gone.ok,
+            failed: gone.attempts - gone.ok,
+            flows: gone.flows,
+            findings: Vec::new(),
+        };
+        rows.insert((id, *role), row);
+    }
     for (flow, label) in flows.iter().zip(labels) {
         let Some(label) = label.as_ref().filter(|l| l.grade >= LabelGrade::Possible) else { continue };
         let row = rows.entry((&label.id, label.role)).or_insert_with(|| Row {

@@ -30,8 +30,8 @@ struct Pending {
 
 /// What the run has come to.
 #[derive(Default)]
-struct Tally {
-    end: End,
+pub(super) struct Tally {
+    pub(super) end: End,
     degraded: bool,
     worst: Option<crate::model::finding::Grade>,
 }
@@ -61,6 +61,8 @@ pub(super) fn run(
                 pending.entry(source).or_default().read = Some(Ok(*facts));
             }
             ToCollector::SourceFailed { source, path, why } => pending.entry(source).or_default().read = Some(Err((path, why))),
+            // Only a live source goes on; `watch` collects it.
+            ToCollector::Glanced { .. } | ToCollector::Tick(_) => {}
         }
         while pending.get(&next).is_some_and(|p| p.read.is_some() && p.shards.len() == workers) {
             if let Some(p) = pending.remove(&next)
@@ -74,22 +76,64 @@ pub(super) fn run(
     if let Some(e) = failure {
         return Err(e);
     }
-    let mut end = tally.end;
-    end.interrupted = plan.stop.load(Ordering::Relaxed);
-    // A signal without a code of its own came from the keyboard.
-    let signal = i32::try_from(plan.signal.load(Ordering::Relaxed)).ok().filter(|&c| c > 0).unwrap_or(SIGINT);
-    let failing = plan.fail_on.is_some_and(|g| tally.worst.is_some_and(|w| w >= g));
-    end.exit = match () {
-        () if end.interrupted => signal,
-        () if failing => 1,
-        () if end.sources == 0 && !end.failed_sources.is_empty() => 3,
-        () if tally.degraded || !end.failed_sources.is_empty() => 4,
-        () => 0,
-    };
+    let end = tally.end(plan);
     for sink in sinks.iter_mut() {
         sink.finish(&end)?;
     }
     Ok(end)
+}
+
+impl Tally {
+    /// The totals with the exit code.
+    pub(super) fn end(self, plan: &Plan) -> End {
+        let tally = self;
+        let mut end = tally.end;
+        end.interrupted = plan.stop.load(Ordering::Relaxed);
+        // A signal without a code of its own came from the keyboard.
+        let signal = i32::try_from(plan.signal.load(Ordering::Relaxed)).ok().filter(|&c| c > 0).unwrap_or(SIGINT);
+        let failing = plan.fail_on.is_some_and(|g| tally.worst.is_some_and(|w| w >= g));
+        end.exit = match () {
+            () if end.interrupted => signal,
+            () if failing => 1,
+            () if end.sources == 0 && !end.failed_sources.is_empty() => 3,
+            () if tally.degraded || !end.failed_sources.is_empty() => 4,
+            () => 0,
+        };
+        end
+    }
+
+    /// Counts a story.
+    pub(super) fn count(&mut self, plan: &Plan, story: &Story) {
+        self.end.sources += 1;
+        self.end.packets += story.source.decoded;
+        self.end.flows += story.flows.len() as u64;
+        self.end.findings += story.findings.len() as u64;
+        self.end.services += story.services.len() as u64;
+        self.worst = self.worst.max(story.findings.iter().map(|f| f.grade).max());
+        if story.source.evicted > 0 {
+            self.end
+                .bounds_hit
+                .push(format!("{} flows were closed early in {}: the flow table was full", story.source.evicted, story.source.path));
+        }
+        self.degraded |= degraded(plan, &story.source);
+    }
+}
+
+/// Adds what the shards counted to what is known of the source.
+pub(super) fn add_up(source: &mut SourceFacts, shards: Vec<ShardSummary>) {
+    let mut panics = Vec::new();
+    for s in shards {
+        for (oddity, n) in s.oddities {
+            *source.oddities.entry(oddity).or_default() += n;
+        }
+        source.decoded += s.decoded;
+        source.evicted += s.evicted;
+        panics.extend(s.panics);
+    }
+    panics.sort_unstable();
+    if let Some(frame) = panics.first() {
+        source.damage.push(format!("the analysis of frame {frame} failed (a bug in this program); its flow was closed there"));
+    }
 }
 
 fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally: &mut Tally) -> Result<(), RunError> {
@@ -98,36 +142,12 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
         Some(Err((path, why))) => return fail(&path, why, sinks, tally),
         None => return Ok(()),
     };
-    let mut panics = Vec::new();
-    for s in p.shards {
-        for (oddity, n) in s.oddities {
-            *source.oddities.entry(oddity).or_default() += n;
-        }
-        source.decoded += s.decoded;
-        source.evicted += s.evicted;
-        panics.extend(s.panics);
-    }
+    add_up(&mut source, p.shards);
     if let Some(why) = nothing_understood(&source) {
         return fail(&source.path.clone(), why, sinks, tally);
     }
-    panics.sort_unstable();
-    if let Some(frame) = panics.first() {
-        source.damage.push(format!("the analysis of frame {frame} failed (a bug in this program); its flow was closed there"));
-    }
     let story = compose(source, p.flows, book, plan.workers);
-    tally.end.sources += 1;
-    tally.end.packets += story.source.decoded;
-    tally.end.flows += story.flows.len() as u64;
-    tally.end.findings += story.findings.len() as u64;
-    tally.end.services += story.services.len() as u64;
-    tally.worst = tally.worst.max(story.findings.iter().map(|f| f.grade).max());
-    if story.source.evicted > 0 {
-        tally
-            .end
-            .bounds_hit
-            .push(format!("{} flows were closed early in {}: the flow table was full", story.source.evicted, story.source.path));
-    }
-    tally.degraded |= degraded(plan, &story.source);
+    tally.count(plan, &story);
     for sink in sinks.iter_mut() {
         sink.story(&story)?;
     }
@@ -158,15 +178,21 @@ fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
 }
 
 /// The story of one source.
-fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
+pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
+    let mut story = describe(source, flows, book, threads);
+    let findings = judge_all(&story.source, &story.flows, &story.labels, threads);
+    story.findings = collect::merge(findings);
+    story.services = collect::tally(&story.flows, &story.labels, &story.findings);
+    story
+}
+
+/// The story as far as it needs no judgement: order, outcomes, quality, names, labels.
+pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     collect::order(&mut flows);
     collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
     source.quality = collect::assess(&source, &flows);
     let (labels, dns_names) = label_all(&flows, book, threads);
-    let findings = judge_all(&source, &flows, &labels, threads);
-    let findings = collect::merge(findings);
-    let services = collect::tally(&flows, &labels, &findings);
-    Story { source, flows, labels, dns_names, findings, services }
+    Story { source, flows, labels, dns_names, ..Story::default() }
 }
 
 type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);

@@ -5,10 +5,24 @@
 //! With one worker the same code runs with one shard.
 
 mod collector;
+#[cfg_attr(not(feature = "live"), path = "glance_none.rs")]
+mod glance;
+#[cfg(feature = "live")]
+mod ledger;
+#[cfg(feature = "live")]
+mod memory;
 mod progress;
+#[cfg(feature = "live")]
+mod pulse;
 mod reader;
 mod shard;
+#[cfg(feature = "live")]
+mod shed;
 mod split;
+#[cfg(feature = "live")]
+pub mod watch;
+#[cfg(feature = "live")]
+mod window;
 
 pub use crate::classify::ServiceInfo;
 
@@ -106,6 +120,9 @@ enum ToShard {
     Frames(Batch),
     /// The current source is over.
     SourceEnd,
+    /// A live source goes on: say how things stand.
+    #[cfg_attr(not(feature = "live"), allow(dead_code))]
+    Glance,
 }
 
 /// To the collector.
@@ -118,6 +135,22 @@ enum ToCollector {
     SourceRead { facts: Box<SourceFacts> },
     /// A source could not be opened or read.
     SourceFailed { source: u32, path: String, why: String },
+    /// A live source: all flows that ended were handed over, and these are open and changed since the last time.
+    #[cfg_attr(not(feature = "live"), allow(dead_code))]
+    Glanced { open: Vec<FlowRecord> },
+    /// A live source goes on: what the reader knows of it.
+    #[cfg_attr(not(feature = "live"), allow(dead_code))]
+    Tick(Box<Tick>),
+}
+
+/// How a live source stands, as its reader sees it.
+#[cfg_attr(not(feature = "live"), allow(dead_code))]
+struct Tick {
+    /// Number of the request that went to the shards.
+    tick: u64,
+    facts: SourceFacts,
+    /// Since the capture began.
+    uptime: crate::model::time::Span,
 }
 
 /// What a shard counted for one source.
@@ -141,9 +174,8 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let workers = plan.workers.max(1);
     let by_memory = usize::try_from(plan.max_memory / BYTES_PER_FLOW).unwrap_or(usize::MAX);
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
-    let run_info = RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(&book)) };
     for sink in sinks.iter_mut() {
-        sink.begin(&run_info)?;
+        sink.begin(&run_info(plan, &book))?;
     }
     let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
     std::thread::scope(|scope| {
@@ -154,7 +186,7 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
             let (tx, rx) = crossbeam_channel::bounded(BATCHES_IN_FLIGHT);
             to_shards.push(tx);
             let out = collect_tx.clone();
-            named(format!("shard {k}")).spawn_scoped(scope, move || shard::run(&rx, &out, flows_per_shard))?;
+            named(format!("shard {k}")).spawn_scoped(scope, move || shard::run(&rx, &out, flows_per_shard, None))?;
         }
         let book = &book;
         let collector =
@@ -167,6 +199,11 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// What is known before the first source.
+fn run_info(plan: &Plan, book: &classify::Book) -> RunInfo {
+    RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(book)) }
 }
 
 /// The options that can change what the run tells, in one spelling and order. A service file is named without its folder: records say

@@ -69,7 +69,7 @@ fn read_source(
 }
 
 /// Deals frames by the symmetric hash of their flow key.
-struct Dealer<'a> {
+pub(super) struct Dealer<'a> {
     shards: &'a [Sender<ToShard>],
     hash: FixedState,
     pending: Vec<Option<Batch>>,
@@ -88,7 +88,7 @@ struct Dealer<'a> {
 const STEP_BACK: i64 = 1_000_000_000;
 
 impl<'a> Dealer<'a> {
-    fn new(shards: &'a [Sender<ToShard>]) -> Self {
+    pub(super) fn new(shards: &'a [Sender<ToShard>]) -> Self {
         Self {
             shards,
             hash: FixedState::with_seed(0x7a6d_7065_7273_636f),
@@ -105,7 +105,7 @@ impl<'a> Dealer<'a> {
         }
     }
 
-    fn deal(&mut self, batch: &Batch, left: &mut u64) {
+    pub(super) fn deal(&mut self, batch: &Batch, left: &mut u64) {
         let store = (*batch.store).as_ref();
         for frame in &batch.frames {
             if *left == 0 {
@@ -190,7 +190,7 @@ impl<'a> Dealer<'a> {
         }
     }
 
-    fn flush_all(&mut self) {
+    pub(super) fn flush_all(&mut self) {
         for to in 0..self.shards.len() {
             self.flush(to);
         }
@@ -219,7 +219,25 @@ impl<'a> Dealer<'a> {
         *self.oddities.entry(oddity).or_default() += 1;
     }
 
-    fn summary(mut self, input: &dyn Source) -> SourceFacts {
+    /// The shards have gone.
+    #[cfg(feature = "live")]
+    pub(super) fn gone(&self) -> bool {
+        self.gone
+    }
+
+    /// What is known of a source that goes on.
+    #[cfg(feature = "live")]
+    pub(super) fn so_far(&self, input: &dyn Source) -> SourceFacts {
+        SourceFacts {
+            first: self.first,
+            last: self.last,
+            oddities: self.oddities.clone(),
+            time_steps_back: self.steps_back,
+            ..input.facts()
+        }
+    }
+
+    pub(super) fn summary(mut self, input: &dyn Source) -> SourceFacts {
         let incomplete = self.fragments.unfinished();
         if incomplete > 0 {
             self.oddities.insert(Oddity::FragmentIncomplete, incomplete);

@@ -1,5 +1,6 @@
 //! A shard: it owns the flows it was dealt, and walks each frame through packet → flow → stream → inspect.
 
+use super::glance::Glancer;
 use super::{ShardSummary, ToCollector, ToShard};
 use crate::flow::{Bounds, Entry, Table};
 use crate::inspect::{Appetite, Desk};
@@ -26,7 +27,9 @@ const ICMP_MAX: usize = 4;
 
 /// What a shard keeps for one flow besides the table's entry.
 #[derive(Default)]
-struct Talk {
+pub(super) struct Talk {
+    /// A live capture has it on its list of flows that changed.
+    pub(super) listed: bool,
     tcp: Option<Box<Conversation>>,
     ladder: LadderBook,
     desk: Option<Desk>,
@@ -54,9 +57,10 @@ struct Shard<'a> {
     ready: Vec<FlowRecord>,
     summary: ShardSummary,
     latest: Time,
+    live: Option<Glancer<'a>>,
 }
 
-pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize) {
+pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize, live: Option<Glancer<'_>>) {
     let mut shard = Shard {
         table: Table::new(Bounds { flows: max_flows }),
         out,
@@ -64,11 +68,13 @@ pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flo
         ready: Vec::new(),
         summary: ShardSummary::default(),
         latest: Time::from_nanos(i64::MIN),
+        live,
     };
     for message in frames {
         match message {
             ToShard::Frames(batch) => shard.batch(&batch),
             ToShard::SourceEnd => shard.source_end(),
+            ToShard::Glance => shard.glance(),
         }
     }
 }
@@ -101,6 +107,20 @@ impl Shard<'_> {
         if self.ready.len() >= RECORDS {
             self.send();
         }
+        if let Some(live) = &mut self.live {
+            live.batch_done(batch.frames.len() as u64);
+            self.table.bound(live.flows());
+        }
+    }
+
+    /// A live capture wants to know how things stand: flows that ended, and those still open that changed.
+    fn glance(&mut self) {
+        self.send();
+        let evicted = self.table.take_evicted();
+        self.summary.evicted += evicted;
+        let Some(live) = &mut self.live else { return };
+        let open = live.open(&mut self.table, self.source, evicted);
+        let _ = self.out.send(ToCollector::Glanced { open });
     }
 
     /// A flow whose analysis failed leaves the table; what is known of it is still told.
@@ -120,7 +140,7 @@ impl Shard<'_> {
         self.summary.decoded += 1;
         self.latest = self.latest.max(packet.ts);
         if let Body::Icmp(icmp) = &packet.body
-            && self.icmp_error(&packet, icmp)
+            && self.icmp_error(&packet, icmp, frame, bytes)
         {
             return;
         }
@@ -138,14 +158,25 @@ impl Shard<'_> {
                 _ => None,
             };
         }
-        talk.take(placed.side, &packet);
+        if let Some(live) = &self.live {
+            live.keep(entry, frame, bytes);
+        }
+        if let Some(live) = &mut self.live
+            && !live.may_follow(placed.slot, entry, &packet)
+        {
+            return;
+        }
+        entry.state.take(placed.side, &packet);
     }
 
     /// An ICMP error belongs to the flow it quotes, if that flow is known.
-    fn icmp_error(&mut self, packet: &Packet<'_>, icmp: &Icmp<'_>) -> bool {
+    fn icmp_error(&mut self, packet: &Packet<'_>, icmp: &Icmp<'_>, frame: &FrameRef, bytes: &[u8]) -> bool {
         let Some(quoted) = icmp.quoted else { return false };
         let key = FlowKey::of(quoted.src, quoted.dst, quoted.proto);
         let Some(entry) = self.table.find(&key) else { return false };
+        if let Some(live) = &self.live {
+            live.keep(entry, frame, bytes);
+        }
         let about = if quoted.src == entry.client { Side::Client } else { Side::Server };
         if entry.state.icmp.len() < ICMP_MAX {
             entry.state.icmp.push(IcmpSeen {
@@ -165,7 +196,7 @@ impl Shard<'_> {
         let (table, ready, source) = (&mut self.table, &mut self.ready, self.source);
         table.drain(&mut |e, why| ready.push(record(e, why, source)));
         self.send();
-        self.summary.evicted = self.table.take_evicted();
+        self.summary.evicted += self.table.take_evicted();
         let summary = std::mem::take(&mut self.summary);
         // The collector lives as long as any shard; if it is gone, so is the run.
         let _ = self.out.send(ToCollector::ShardDone { source: self.source, summary });
@@ -182,6 +213,9 @@ impl Shard<'_> {
 
     fn count(&mut self, oddity: Oddity) {
         *self.summary.oddities.entry(oddity).or_default() += 1;
+        if let Some(live) = &mut self.live {
+            live.oddity(oddity);
+        }
     }
 }
 
@@ -236,7 +270,38 @@ impl Talk {
         }
     }
 
-    fn stop_inspecting(&mut self) {
+    /// The record of a flow that goes on: everything known but what is half read.
+    pub(super) fn so_far(&self) -> Self {
+        Self {
+            listed: false,
+            tcp: self.tcp.clone(),
+            ladder: self.ladder.clone(),
+            desk: None,
+            deaf: self.deaf,
+            notes: self.notes.clone(),
+            icmp: self.icmp.clone(),
+            owner: self.owner.clone(),
+            pacer: self.pacer.clone(),
+            datagrams: self.datagrams,
+        }
+    }
+
+    /// Nothing was noted of it.
+    pub(super) fn is_bare(&self) -> bool {
+        self.notes.list.is_empty() && self.icmp.is_empty()
+    }
+
+    /// The protocol recognised so far.
+    pub(super) fn app(&self) -> Option<&'static str> {
+        self.desk.as_ref().and_then(Desk::app)
+    }
+
+    /// Whether payload is still read.
+    pub(super) const fn listens(&self) -> bool {
+        !self.deaf
+    }
+
+    pub(super) fn stop_inspecting(&mut self) {
         self.deaf = true;
         if let Some(c) = &mut self.tcp {
             c.stop_listening();
@@ -268,7 +333,7 @@ fn datagram_brief(side: Side, packet: &Packet<'_>, len: u32) -> Brief {
     }
 }
 
-fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
+pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
     let mut talk = entry.state;
     let mut app = None;
     if let Some(mut desk) = talk.desk.take() {

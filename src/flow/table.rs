@@ -17,6 +17,9 @@ const LINGER: Span = Span::from_secs(60);
 /// A SYN with a new initial sequence number takes over the ports of an unfinished flow after this silence.
 const REUSE_SILENCE: Span = Span::from_secs(20);
 
+/// Flows looked at to find one that carries nothing.
+const LOOK_AT: usize = 16;
+
 /// Limits of one table.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -52,6 +55,24 @@ impl<T> Entry<T> {
     /// Both sides said FIN, or one was reset.
     pub fn finished(&self) -> bool {
         self.reset || (self.fins.client && self.fins.server)
+    }
+
+    /// A copy, with what the engine keeps for the flow copied by `state`.
+    pub fn copy_with<U>(&self, state: impl FnOnce(&T) -> U) -> Entry<U> {
+        Entry {
+            key: self.key,
+            client: self.client,
+            server: self.server,
+            basis: self.basis,
+            first: self.first,
+            last: self.last,
+            totals: self.totals,
+            state: state(&self.state),
+            client_isn: self.client_isn,
+            fins: self.fins,
+            reset: self.reset,
+            queued: self.queued,
+        }
     }
 
     fn idle_limit(&self) -> Span {
@@ -158,6 +179,21 @@ impl<T: Default> Table<T> {
         self.by_key.find(spread(tag), here).map(|e| e.1)
     }
 
+    /// Sets the most flows at a time.
+    pub const fn bound(&mut self, flows: usize) {
+        self.bounds.flows = flows;
+    }
+
+    /// Flows that live.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// The flow in a slot.
     pub fn get_mut(&mut self, slot: usize) -> Option<&mut Entry<T>> {
         self.slots.get_mut(slot)?.as_deref_mut()
@@ -213,8 +249,11 @@ impl<T: Default> Table<T> {
     }
 
     fn insert(&mut self, tag: u32, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Entry<T>, Closed)) -> u32 {
-        if self.by_key.len() >= self.bounds.flows.max(1) {
-            self.evict(closed);
+        // After the bound was lowered two flows go for each that comes.
+        for _ in 0..2 {
+            if self.by_key.len() >= self.bounds.flows.max(1) {
+                self.evict(closed);
+            }
         }
         let (client, server, basis) = roles::assign(packet);
         let at = Moment { frame: packet.frame, ts: packet.ts };
@@ -303,18 +342,48 @@ impl<T: Default> Table<T> {
         }
     }
 
-    /// Makes room: finished flows first, then datagram flows, then the oldest TCP flow.
+    /// Makes room: finished flows first, then attempts that one packet of one side is all of, then datagram flows, then the oldest TCP
+    /// flow. A flood of first packets thus pushes out itself, not the conversations it drowns.
     fn evict(&mut self, closed: &mut dyn FnMut(Entry<T>, Closed)) {
-        for class in [2, 1, 0] {
-            while let Some((_, slot, frame)) = self.queues[class].pop_front() {
-                let lives = self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|e| e.first.frame.0 == frame);
-                if lives {
-                    self.evicted += 1;
-                    self.close(slot, Closed::Evicted, closed);
-                    return;
-                }
+        if self.evict_first(2, closed) || self.evict_poor(0, closed) || self.evict_poor(1, closed) {
+            return;
+        }
+        for class in [1, 0] {
+            if self.evict_first(class, closed) {
+                return;
             }
         }
+    }
+
+    /// Evicts the flow that has waited longest in a class.
+    fn evict_first(&mut self, class: usize, closed: &mut dyn FnMut(Entry<T>, Closed)) -> bool {
+        while let Some((_, slot, frame)) = self.queues[class].pop_front() {
+            let lives = self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|e| e.first.frame.0 == frame);
+            if lives {
+                self.evicted += 1;
+                self.close(slot, Closed::Evicted, closed);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Evicts the first of the flows that have waited longest of which there is only one packet; the others are queued anew, as when
+    /// their time comes and they go on.
+    fn evict_poor(&mut self, class: usize, closed: &mut dyn FnMut(Entry<T>, Closed)) -> bool {
+        for _ in 0..LOOK_AT {
+            let Some((_, slot, frame)) = self.queues[class].pop_front() else { return false };
+            let Some(e) = self.slots.get(slot as usize).and_then(Option::as_deref).filter(|e| e.first.frame.0 == frame) else { continue };
+            if e.totals.client.packets + e.totals.server.packets <= 1 {
+                self.evicted += 1;
+                self.close(slot, Closed::Evicted, closed);
+                return true;
+            }
+            let again = (e.last.ts.plus(e.idle_limit()), slot, frame);
+            let class = class_of(e);
+            self.queues[class].push_back(again);
+        }
+        false
     }
 }
 
@@ -397,6 +466,24 @@ mod tests {
             tcp(6, 70_000, false, ACK, 902),
         ]);
         assert_eq!(flows, [(1, 5, Closed::Finished), (6, 1, Closed::CaptureEnd)]);
+    }
+
+    #[test]
+    fn a_flood_of_first_packets_evicts_itself() {
+        let mut t: Table<()> = Table::new(Bounds { flows: 8 });
+        let mut gone = Vec::new();
+        let mut note = |e: Entry<()>, _| gone.push(e.totals.client.packets + e.totals.server.packets);
+        for p in [tcp(1, 0, true, SYN, 100), tcp(2, 1, false, SYN_ACK, 900), tcp(3, 2, true, ACK, 101)] {
+            t.place(&p, 60, &mut note);
+        }
+        for n in 0..200u8 {
+            let mut p = tcp(u64::from(n) + 10, 3 + i64::from(n), true, SYN, 1);
+            p.src = ep(n, 1000);
+            t.place(&p, 60, &mut note);
+        }
+        assert_eq!(gone, [1; 193]);
+        let key = tcp(1, 0, true, SYN, 100).key();
+        assert!(t.find(&key).is_some(), "the conversation lives");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The vocabulary every room speaks. No I/O, no threads, no clocks.
 
+#[cfg(feature = "live")]
+pub mod board;
 pub mod event;
 pub mod finding;
 pub mod flow;
@@ -10,9 +12,12 @@ pub mod note;
 pub mod oddity;
 pub mod pace;
 pub mod packet;
+pub mod pulse;
 pub mod rare;
 pub mod scene;
 pub mod seq;
+#[cfg(feature = "live")]
+pub mod shelf;
 pub mod side;
 pub mod source;
 pub mod story;

@@ -103,4 +103,6 @@ pub struct End {
     pub interrupted: bool,
     /// Which bounds on memory were reached.
     pub bounds_hit: Vec<String>,
+    /// A live capture: packets that were not analysed.
+    pub losses: Option<super::pulse::Losses>,
 }

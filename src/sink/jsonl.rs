@@ -10,9 +10,11 @@ use crate::model::finding::Finding;
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
 use crate::model::note::Fact;
+use crate::model::pulse::{Losses, Pulse, Stats};
 use crate::model::side::{PerSide, Side};
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, ServiceState, Story};
+use crate::model::time::Span;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +29,8 @@ pub struct Jsonl<W: Output> {
     scratch: String,
     base: Option<PathBuf>,
     wrote: Totals,
+    /// Each line is handed over by itself, as soon as it is complete: somebody is waiting for it, and whoever is killed leaves no half line.
+    at_once: bool,
 }
 
 /// Lines written, by type.
@@ -46,6 +50,28 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Sink>> {
     Ok(Box::new(Jsonl::new(NewFile::create(path)?)))
 }
 
+/// A live capture's file: written as it goes, so that others may follow it.
+pub fn follow(path: &Path) -> io::Result<Box<dyn Sink>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(Jsonl::new(io::stdout()).at_once()));
+    }
+    Ok(Box::new(Jsonl::new(Growing(std::fs::File::create(path)?)).at_once()))
+}
+
+/// A file that grows in place.
+struct Growing(std::fs::File);
+
+impl io::Write for Growing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for Growing {}
+
 /// A flow's identifier in the records.
 pub fn flow_id(id: FlowId) -> String {
     format!("s{}f{}", id.source, id.frame.0)
@@ -54,7 +80,14 @@ pub fn flow_id(id: FlowId) -> String {
 impl<W: Output> Jsonl<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, json: Json::default(), scratch: String::new(), base: None, wrote: Totals::default() }
+        Self { out, json: Json::default(), scratch: String::new(), base: None, wrote: Totals::default(), at_once: false }
+    }
+
+    /// Writes each line by itself as soon as it is complete.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.at_once = true;
+        self
     }
 
     /// Shows paths below `base` without it, so that the records do not depend on where the input lies.
@@ -78,7 +111,7 @@ impl<W: Output> Jsonl<W> {
     fn end_record(&mut self) -> io::Result<()> {
         self.json.close();
         self.json.line();
-        if self.json.bytes().len() >= CHUNK { self.hand_over() } else { Ok(()) }
+        if self.at_once || self.json.bytes().len() >= CHUNK { self.hand_over() } else { Ok(()) }
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
@@ -203,7 +236,7 @@ impl<W: Output> Jsonl<W> {
         self.end_record()
     }
 
-    fn finding(&mut self, f: &Finding, story: &Story) -> io::Result<()> {
+    fn finding(&mut self, f: &Finding, story: &Story, supersedes: Option<&str>) -> io::Result<()> {
         self.begin_record("finding");
         let flows = || f.flows.iter().filter_map(|id| find(story, *id));
         let j = &mut self.json;
@@ -280,8 +313,59 @@ impl<W: Output> Jsonl<W> {
         j.key("wireshark_flow_filter").str_or_null(filter::of_flows(flows()).as_deref());
         j.key("ooni_failure").str_or_null(f.ooni_failure);
         j.key("resembles").strs(f.resembles.iter().copied());
-        j.key("supersedes").null();
+        j.key("supersedes").str_or_null(supersedes);
         self.wrote.finding += 1;
+        self.end_record()
+    }
+
+    fn stats(&mut self, s: &Stats) -> io::Result<()> {
+        self.begin_record("stats");
+        let j = &mut self.json;
+        j.key("seq").int(s.seq);
+        j.time("ts", "ts_ns", s.at);
+        j.key("uptime_s").real(s.uptime.as_secs());
+        j.key("packets").int(s.packets);
+        j.key("bytes").int(s.bytes);
+        j.key("decoded").int(s.decoded);
+        j.key("pps").real(per_second(s.new_packets, s.since));
+        j.key("bps").real(per_second(s.new_bytes.saturating_mul(8), s.since));
+        j.key("flows").open();
+        j.key("active").int(s.flows_active);
+        j.key("closed").int(s.flows_closed);
+        j.key("evicted").int(s.flows_evicted);
+        j.key("unwritten").int(s.flows_unwritten);
+        j.close();
+        lost(j, &s.losses);
+        j.key("shedding").str(s.shed.name());
+        j.key("interfaces").open_list();
+        for i in &s.interfaces {
+            j.open();
+            j.key("name").str(&i.name);
+            j.key("link").str(i.link.name());
+            j.key("link_type").str(&names::link_type(i.link_type));
+            j.key("packets").int(i.packets);
+            j.key("bytes").int(i.bytes);
+            j.key("kernel").int(i.losses.kernel);
+            j.key("interface").int(i.losses.interface);
+            j.key("queue").int(i.losses.queue);
+            j.close();
+        }
+        j.close_list();
+        j.key("findings").int(s.findings);
+        j.key("services").open_list();
+        for row in &s.services {
+            j.open();
+            j.key("id").str(&row.id);
+            j.key("role").str_or_null(row.role.map(|r| r.name()));
+            j.key("state").str(row.state.name());
+            j.key("attempts").int(row.attempts);
+            j.key("failed").int(row.failed);
+            j.close();
+        }
+        j.close_list();
+        j.key("withdrawn").strs(s.withdrawn.iter().map(|id| &**id));
+        j.key("notices").strs(s.notices.iter().map(String::as_str));
+        j.key("rules_sha256").str_or_null(s.rules_sha256.as_deref());
         self.end_record()
     }
 
@@ -327,12 +411,36 @@ impl<W: Output> Sink for Jsonl<W> {
             self.flow(flow, label, dns_names)?;
         }
         for finding in &story.findings {
-            self.finding(finding, story)?;
+            self.finding(finding, story, None)?;
         }
         for service in &story.services {
             self.service(service, story.source.index)?;
         }
         Ok(())
+    }
+
+    fn flows(&mut self, story: &Story, over: &[usize]) -> io::Result<()> {
+        for &i in over {
+            let Some(flow) = story.flows.get(i) else { continue };
+            let label = story.labels.get(i).and_then(Option::as_ref);
+            let dns_names = story.dns_names.get(i).map_or(&[][..], Vec::as_slice);
+            self.flow(flow, label, dns_names)?;
+        }
+        Ok(())
+    }
+
+    fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
+        for n in pulse.news {
+            self.finding(&n.finding, pulse.story, n.supersedes.as_deref())?;
+        }
+        self.stats(pulse.stats)?;
+        if pulse.last {
+            self.source(&pulse.story.source)?;
+            for service in &pulse.story.services {
+                self.service(service, pulse.story.source.index)?;
+            }
+        }
+        self.out.flush()
     }
 
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
@@ -380,6 +488,9 @@ impl<W: Output> Sink for Jsonl<W> {
         j.key("exit").int(end.exit);
         j.key("interrupted").bool(end.interrupted);
         j.key("bounds_hit").strs(end.bounds_hit.iter().map(String::as_str));
+        if let Some(losses) = &end.losses {
+            lost(j, losses);
+        }
         self.end_record()?;
         self.hand_over()?;
         self.out.commit()
@@ -390,6 +501,20 @@ impl<W: Output> Sink for Jsonl<W> {
 pub(super) fn find(story: &Story, id: FlowId) -> Option<&FlowRecord> {
     let at = story.flows.binary_search_by_key(&id, |f| f.id).ok()?;
     story.flows.get(at)
+}
+
+/// The four numbers of loss.
+fn lost(j: &mut Json, losses: &Losses) {
+    j.key("losses").open();
+    for (name, n) in losses.named() {
+        j.key(name).int(n);
+    }
+    j.close();
+}
+
+/// A rate; 0 when no time has passed.
+pub(super) fn per_second(n: u64, over: Span) -> f64 {
+    if over > Span::ZERO { n as f64 / over.as_secs() } else { 0.0 }
 }
 
 fn both(j: &mut Json, key: &str, c2s: u64, s2c: u64) {

@@ -8,11 +8,17 @@
 //! | `schema` | JSON Schema of the records |
 //! | `json` | a small serializer that writes into a reused buffer |
 //! | `text` | times, escapes, widths: how strings from the wire become harmless |
+//! | `keep` | what a live capture captures, as pcapng |
+//! | `metrics` | counters of a live capture, for Prometheus |
+//! | `screen` | a live capture on a terminal |
 //! | `names` | the words the contract gives to values of the model |
 //! | `community` | Community ID v1 |
+//! | `evidence` | the packets of a live capture's findings |
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
+//! | `pcapng` | captures: the writer of blocks |
 
+use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
 use std::io;
 
@@ -20,15 +26,24 @@ pub mod cards;
 #[cfg(test)]
 mod check;
 pub mod community;
+#[cfg(feature = "live")]
+pub mod evidence;
 pub mod filter;
 pub mod human;
 pub mod json;
 pub mod jsonl;
+#[cfg(feature = "live")]
+pub mod keep;
+#[cfg(feature = "live")]
+pub mod metrics;
 pub mod names;
 pub mod output;
+pub mod pcapng;
 #[cfg(test)]
 mod sample;
 pub mod schema;
+#[cfg(feature = "live")]
+pub mod screen;
 pub mod text;
 
 /// The name and version of the record family, in every JSONL line.
@@ -56,6 +71,15 @@ pub trait Sink: Send {
     fn story(&mut self, story: &Story) -> io::Result<()> {
         let _ = story;
         Ok(())
+    }
+    /// A live capture: flows that are over and were not told yet, as indices into what `story` holds.
+    fn flows(&mut self, story: &Story, over: &[usize]) -> io::Result<()> {
+        let _ = (story, over);
+        Ok(())
+    }
+    /// A live capture: what changed since the previous pulse. The last one brings the story that a file would have had.
+    fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
+        if pulse.last { self.story(pulse.story) } else { Ok(()) }
     }
     /// A source that could not be analysed.
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Where sinks write: files that appear complete or not at all, and pipes whose reader may go away.
 
 use super::{RunInfo, Sink};
+use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -127,6 +128,12 @@ impl<S: Sink> Sink for UntilClosed<S> {
     }
     fn story(&mut self, story: &Story) -> io::Result<()> {
         self.unless_closed(|s| s.story(story))
+    }
+    fn flows(&mut self, story: &Story, over: &[usize]) -> io::Result<()> {
+        self.unless_closed(|s| s.flows(story, over))
+    }
+    fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
+        self.unless_closed(|s| s.pulse(pulse))
     }
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
         self.unless_closed(|s| s.failed(path, why))

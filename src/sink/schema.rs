@@ -4,10 +4,12 @@ use super::SCHEMA;
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
-pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "end"];
+pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "stats", "end"];
 
 /// Role names.
 const ROLES: &[&str] = &["chat", "media", "call", "push", "web", "api"];
+/// States of a service.
+const STATES: &[&str] = &["ok", "impaired", "likely_blocked", "blocked", "down", "insufficient"];
 /// Finding kinds (contract §3).
 const KINDS: &[&str] = &[
     "rst_injection",
@@ -45,12 +47,18 @@ pub fn record(kind: &str) -> Value {
         "flow" => flow(),
         "finding" => finding(),
         "service" => service(),
+        "stats" => stats(),
         "end" => end(),
         _ => return Value::Bool(false),
     };
     let mut all = vec![("type", json!({ "const": kind })), ("schema", json!({ "const": SCHEMA }))];
     all.extend(fields);
-    object(all)
+    let mut schema = object(all);
+    if let (true, Some(required)) = (kind == "end", schema["required"].as_array_mut()) {
+        // Files lose nothing while they are read.
+        required.retain(|key| key != "losses");
+    }
+    schema
 }
 
 type Fields = Vec<(&'static str, Value)>;
@@ -258,13 +266,55 @@ fn service() -> Fields {
         ("id", text()),
         ("title", text()),
         ("role", word_or_null(ROLES)),
-        ("state", one_of(&["ok", "impaired", "likely_blocked", "blocked", "down", "insufficient"])),
+        ("state", one_of(STATES)),
         ("n", object(vec![("attempts", count()), ("ok", count()), ("failed", count())])),
         ("flows", count()),
         ("findings", list(text())),
         ("because", text()),
         ("unless", text()),
         ("circumvention", yes_no()),
+    ]
+}
+
+/// Packets that were not analysed, by where they were lost.
+fn losses() -> Value {
+    object(vec![("kernel", count()), ("interface", count()), ("queue", count()), ("policy", count())])
+}
+
+fn stats() -> Fields {
+    let rate = || json!({ "type": "number", "minimum": 0 });
+    let flows = object(vec![("active", count()), ("closed", count()), ("evicted", count()), ("unwritten", count())]);
+    let interface = object(vec![
+        ("name", text()),
+        ("link", one_of(&["up", "down", "gone"])),
+        ("link_type", text()),
+        ("packets", count()),
+        ("bytes", count()),
+        ("kernel", count()),
+        ("interface", count()),
+        ("queue", count()),
+    ]);
+    let row =
+        object(vec![("id", text()), ("role", word_or_null(ROLES)), ("state", one_of(STATES)), ("attempts", count()), ("failed", count())]);
+    vec![
+        ("seq", count()),
+        ("ts", time()),
+        ("ts_ns", nanos()),
+        ("uptime_s", rate()),
+        ("packets", count()),
+        ("bytes", count()),
+        ("decoded", count()),
+        ("pps", rate()),
+        ("bps", rate()),
+        ("flows", flows),
+        ("losses", losses()),
+        ("shedding", one_of(&["nothing", "long_payload", "payload", "following"])),
+        ("interfaces", list(interface)),
+        ("findings", count()),
+        ("services", list(row)),
+        ("withdrawn", list(text())),
+        ("notices", list(text())),
+        ("rules_sha256", text_or_null()),
     ]
 }
 
@@ -275,6 +325,7 @@ fn end() -> Fields {
         ("exit", json!({ "type": "integer" })),
         ("interrupted", yes_no()),
         ("bounds_hit", list(text())),
+        ("losses", losses()),
     ]
 }
 
@@ -323,7 +374,7 @@ mod tests {
         ] {
             assert!(has_path(kind, path), "{kind} {path}");
         }
-        for (kind, path) in [("finding", "target.servce"), ("flow", "service.id.x"), ("stats", "type"), ("end", "")] {
+        for (kind, path) in [("finding", "target.servce"), ("flow", "service.id.x"), ("stat", "type"), ("end", "")] {
             assert!(!has_path(kind, path), "{kind} {path}");
         }
     }

@@ -87,6 +87,13 @@ pub fn shown(text: &str, ascii: bool) -> String {
     out
 }
 
+/// The same for text of several lines: line breaks stay.
+#[cfg(feature = "live")]
+pub fn shown_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(|l| shown(l, false)).collect();
+    lines.join("\n")
+}
+
 /// ASCII spelling of the typographic characters that our own sentences use.
 const fn plain(c: char) -> Option<&'static str> {
     Some(match c {

@@ -32,6 +32,7 @@ const STALE_TICKS: i32 = -10_000;
 pub type Listener<'a> = dyn FnMut(Side, &Seen, &StreamEvent<'_>) + 'a;
 
 /// The state of one connection.
+#[derive(Clone)]
 pub struct Conversation {
     /// On its own, so that it can be handed over as it is.
     record: Box<TcpRecord>,

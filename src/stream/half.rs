@@ -23,6 +23,7 @@ pub(super) struct Range {
 }
 
 /// Bytes that wait for a hole before them to be filled.
+#[derive(Clone)]
 pub(super) struct Piece {
     pub at: Pos,
     pub seen: Seen,
@@ -58,7 +59,7 @@ pub(super) enum Fit {
 }
 
 /// Bytes of one direction.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kept {
     /// Bytes of (some of) the ranges beyond a hole.
     waiting: Vec<Piece>,
@@ -72,7 +73,7 @@ struct Kept {
 }
 
 /// One direction.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Half {
     /// All positions before this were seen or given up.
     pub next: Pos,

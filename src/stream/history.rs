@@ -3,7 +3,7 @@
 use crate::model::side::{PerSide, Side};
 
 /// Letters written so far and how often each repeating one occurred.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct History {
     pub letters: String,
     once: PerSide<u32>,

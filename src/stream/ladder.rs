@@ -3,7 +3,7 @@
 use crate::model::flow::{Brief, LADDER_HEAD, LADDER_TAIL, Ladder};
 
 /// A ladder being written.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct LadderBook {
     head: Vec<Brief>,
     ring: Vec<Brief>,

@@ -67,6 +67,7 @@ pub struct Step {
 }
 
 /// The pace of one direction while it is being kept.
+#[derive(Clone)]
 pub struct Pacer {
     /// On its own, so that it can be handed over as it is.
     pace: Box<Pace>,

@@ -315,7 +315,7 @@ fn rank(circumvention: bool, f: &Finding) -> (bool, std::cmp::Reverse<(Grade, us
 }
 
 /// Whether a finding is about a way around blocking: its service is one, or a flow of it is labelled so.
-fn is_circumvention(f: &Finding, story: &Story) -> bool {
+pub(super) fn is_circumvention(f: &Finding, story: &Story) -> bool {
     let by_service = f.target.service.as_deref().is_some_and(|id| story.services.iter().any(|s| s.circumvention && *s.id == *id));
     by_service
         || f.flows.iter().any(|id| {
@@ -325,7 +325,7 @@ fn is_circumvention(f: &Finding, story: &Story) -> bool {
         })
 }
 
-fn between(f: &FlowRecord) -> String {
+pub(super) fn between(f: &FlowRecord) -> String {
     let end = |e: crate::model::key::Endpoint| match e.ip {
         std::net::IpAddr::V4(ip) => format!("{ip}:{}", e.port),
         std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", e.port),
@@ -333,7 +333,7 @@ fn between(f: &FlowRecord) -> String {
     format!("{} → {}", end(f.client), end(f.server))
 }
 
-fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) -> String {
+pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) -> String {
     let label = label.filter(|l| style.show_circumvention || !l.circumvention);
     let app = f.app.unwrap_or("-");
     let service = label.map_or_else(String::new, |l| format!(" {} ({})", l.id, l.grade.name()));

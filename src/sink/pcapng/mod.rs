@@ -1,0 +1,3 @@
+//! Captures as an output: pcapng.
+
+pub mod blocks;
