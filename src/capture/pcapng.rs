@@ -16,8 +16,9 @@ const NAMES: u32 = 4;
 const STATISTICS: u32 = 5;
 const ENHANCED: u32 = 6;
 const SECRETS: u32 = 10;
-/// Custom blocks, copied and not copied by tools.
-const CUSTOM: [u32; 2] = [0x0bad, 0x4000_0bad];
+/// Blocks that are no packets and still lines of their own in Wireshark 4: entries of the systemd journal, and custom blocks, copied and not
+/// copied by tools. They have frame numbers there, so they use up a number here.
+const NUMBERED: [u32; 3] = [9, 0x0bad, 0x4000_0bad];
 
 /// A block longer than this is damage: it would have to be held whole, and no writer makes such.
 const ABSURD: usize = 16 << 20;
@@ -119,6 +120,11 @@ impl Pcapng {
         }
     }
 
+    /// Byte order of the current section, unless the reader is searching for the next good block.
+    pub(super) fn sound(&self) -> Option<Order> {
+        self.lost.is_none().then_some(self.order)
+    }
+
     /// The block at `at`.
     pub(super) fn next(&mut self, window: &Window<'_>, at: usize, frames: u64, damage: &mut Damage) -> Step {
         if let Some(lost) = self.lost {
@@ -140,6 +146,7 @@ impl Pcapng {
         let next = at.saturating_add(len);
         let block = rest.get(..len.saturating_sub(4)).unwrap_or_default();
         let found = match kind {
+            kind if NUMBERED.contains(&kind) => return Step::Numbered(next),
             ENHANCED => self.enhanced(block),
             SECTION => {
                 self.order = section_order(block).unwrap_or(self.order);
@@ -290,7 +297,7 @@ impl Pcapng {
     /// Looks for the next sound block of a known type, at least one byte after the bad one.
     fn seek(&mut self, window: &Window<'_>, at: usize, lost: Lost, frames: u64, damage: &mut Damage) -> Step {
         let known = |kind| {
-            matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | NAMES | STATISTICS | ENHANCED | SECRETS) || CUSTOM.contains(&kind)
+            matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | NAMES | STATISTICS | ENHANCED | SECRETS) || NUMBERED.contains(&kind)
         };
         let stands = |q: usize| {
             let rest = window.from(q);

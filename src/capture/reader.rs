@@ -22,14 +22,14 @@ const STEPS: usize = 1 << 16;
 const HEAD: usize = 4096;
 
 /// The capture formats.
-enum Format {
+pub(super) enum Format {
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
 
 impl Format {
     /// Recognises the capture whose first bytes are in the window, and where its first record begins.
-    fn recognise(path: &Path, window: Window<'_>) -> Result<(Self, usize), CaptureError> {
+    pub(super) fn recognise(path: &Path, window: Window<'_>) -> Result<(Self, usize), CaptureError> {
         let path = path.display().to_string();
         let head = window.bytes.get(..HEAD).unwrap_or(window.bytes);
         if let Some(pcap) = Pcap::open(head) {
@@ -57,7 +57,7 @@ impl Format {
         }
     }
 
-    fn next(&mut self, window: &Window<'_>, at: usize, frames: u64, damage: &mut Damage) -> Step {
+    pub(super) fn next(&mut self, window: &Window<'_>, at: usize, frames: u64, damage: &mut Damage) -> Step {
         match self {
             Self::Pcap(p) => p.next(window, at, frames, damage),
             Self::Pcapng(p) => p.next(window, at, frames, damage),
@@ -71,6 +71,8 @@ pub(super) struct Reader {
     feed: Feed,
     damage: Damage,
     facts: SourceFacts,
+    /// Frame numbers given out, to packets and to blocks that Wireshark numbers among them.
+    numbers: u64,
     ended: bool,
 }
 
@@ -91,7 +93,7 @@ impl Reader {
         }
         let (format, start) = Format::recognise(path, feed.window())?;
         feed.at = start;
-        Ok(Self { format, feed, damage, facts: SourceFacts::default(), ended: false })
+        Ok(Self { format, feed, damage, facts: SourceFacts::default(), numbers: 0, ended: false })
     }
 
     fn take(&mut self, r: &Record, out: &mut Batch) {
@@ -103,7 +105,8 @@ impl Reader {
         if r.original > r.len {
             f.cut_frames = f.cut_frames.saturating_add(1);
         }
-        let head = FrameHead { number: FrameNo(f.packets), ts: r.ts, original: r.original, link: r.link, iface: r.iface };
+        self.numbers = self.numbers.saturating_add(1);
+        let head = FrameHead { number: FrameNo(self.numbers), ts: r.ts, original: r.original, link: r.link, iface: r.iface };
         out.frames.push(FrameRef { head, at: r.at, len: r.len, ip_at: 0, place: Place::Store });
     }
 }
@@ -116,12 +119,17 @@ impl Source for Reader {
         let mut steps = 0_usize;
         while !self.ended && out.frames.len() < FRAMES && steps < STEPS {
             let window = self.feed.window();
-            match self.format.next(&window, self.feed.at, self.facts.packets, &mut self.damage) {
+            match self.format.next(&window, self.feed.at, self.numbers, &mut self.damage) {
                 Step::Packet(record) => {
                     self.take(&record, out);
                     self.feed.at = record.next;
                 }
                 Step::Pass(next) => {
+                    self.feed.at = next;
+                    steps = steps.saturating_add(1);
+                }
+                Step::Numbered(next) => {
+                    self.numbers = self.numbers.saturating_add(1);
                     self.feed.at = next;
                     steps = steps.saturating_add(1);
                 }

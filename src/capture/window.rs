@@ -53,6 +53,8 @@ pub(super) enum Step {
     Packet(Record),
     /// No packet; go on at this offset (which may be the same, after a change of state).
     Pass(usize),
+    /// No packet, but something Wireshark numbers among the frames; go on at this offset.
+    Numbered(usize),
     /// So many bytes from the offset on are needed to tell; only if more may follow.
     Short(usize),
     /// The capture is over.

@@ -1,5 +1,6 @@
 //! Takes the shards' records, and when a source is complete tells its story: order, outcomes, quality, names, labels, kin, findings, services.
 
+use super::again;
 use super::{Plan, RunError, ShardSummary, ToCollector};
 use crate::classify::{Book, Companion, DnsLead};
 use crate::collect::{self, Names};
@@ -14,6 +15,7 @@ use crate::model::time::Time;
 use crate::sink::Sink;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 /// Exit code after SIGINT.
@@ -129,6 +131,10 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
     tally.degraded |= degraded(plan, &story.source);
     for sink in sinks.iter_mut() {
         sink.story(&story)?;
+    }
+    let path = plan.inputs.get(story.source.index as usize);
+    for sink in sinks.iter_mut().filter(|s| s.rereads()) {
+        again::pieces(path.map(PathBuf::as_path), |piece| sink.piece(piece))?;
     }
     Ok(())
 }

@@ -12,8 +12,9 @@
 //! | `community` | Community ID v1 |
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
-//! | `pcapng` | captures: the writer of blocks |
+//! | `pcapng` | the capture with findings as comments, and the writer of its blocks |
 
+use crate::model::piece::Piece;
 use crate::model::story::{End, Story};
 use std::io;
 
@@ -64,6 +65,15 @@ pub trait Sink: Send {
         let _ = (path, why);
         Ok(())
     }
+    /// Whether it wants every piece of a source after its story, to copy the capture. Such a source is read twice: it must be a file.
+    fn rereads(&self) -> bool {
+        false
+    }
+    /// A piece of the source whose story was told last, in capture order.
+    fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+        let _ = piece;
+        Ok(())
+    }
     /// The run ends; everything must be flushed.
     fn finish(&mut self, end: &End) -> io::Result<()>;
 }
@@ -79,5 +89,7 @@ pub struct OutKind {
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
-pub const OUT_KINDS: &[OutKind] =
-    &[OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open }];
+pub const OUT_KINDS: &[OutKind] = &[
+    OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
+    OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", open: pcapng::open },
+];

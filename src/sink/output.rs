@@ -1,6 +1,7 @@
 //! Where sinks write: files that appear complete or not at all, and pipes whose reader may go away.
 
 use super::{RunInfo, Sink};
+use crate::model::piece::Piece;
 use crate::model::story::{End, Story};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -130,6 +131,12 @@ impl<S: Sink> Sink for UntilClosed<S> {
     }
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
         self.unless_closed(|s| s.failed(path, why))
+    }
+    fn rereads(&self) -> bool {
+        self.sink.rereads() && !self.closed
+    }
+    fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+        self.unless_closed(|s| s.piece(piece))
     }
     fn finish(&mut self, end: &End) -> io::Result<()> {
         self.unless_closed(|s| s.finish(end))
