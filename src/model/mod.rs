@@ -1,6 +1,7 @@
 //! The vocabulary every room speaks. No I/O, no threads, no clocks.
 
 pub mod event;
+pub mod evidence;
 pub mod finding;
 pub mod flow;
 pub mod frame;

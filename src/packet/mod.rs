@@ -20,7 +20,7 @@ mod wifi;
 #[cfg(test)]
 mod tests;
 
-pub use fragments::Defragmenter;
+pub use fragments::{Defragmenter, FragmentName};
 
 use crate::model::frame::{FrameHead, FrameRef, Place};
 use crate::model::key::{Endpoint, FlowKey};

@@ -19,6 +19,12 @@ pub trait Output: Write + Send {
 
 impl Output for io::Stdout {}
 
+impl Output for Box<dyn Output> {
+    fn commit(&mut self) -> io::Result<()> {
+        (**self).commit()
+    }
+}
+
 /// Memory that can be read after the sink has finished: clones share it.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Mutex<Vec<u8>>>);

@@ -7,6 +7,7 @@
 
 pub mod blocks;
 mod comments;
+pub mod slice;
 
 use super::output::{NewFile, Output};
 use super::{RunInfo, Sink};
