@@ -5,8 +5,8 @@
 
 use super::json::Json;
 use super::output::{NewFile, Output};
-use super::{RunInfo, SCHEMA, Sink, community, filter, names};
-use crate::model::finding::Finding;
+use super::{RunInfo, SCHEMA, Sink, community, filter, names, ooni};
+use crate::model::finding::{Direction, Finding};
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
 use crate::model::note::Fact;
@@ -170,6 +170,7 @@ impl<W: Output> Jsonl<W> {
         }
         j.key("outcome").str(names::outcome(f.outcome));
         j.key("stage").str(names::stage(f.stage));
+        j.key("ooni_failure").str_or_null(ooni::failure(f));
         j.key("closed").str(names::closed(f.closed));
         j.key("goodput").open();
         j.key("c2s_bps").int_or_null(goodput(f, Side::Client));
@@ -193,6 +194,7 @@ impl<W: Output> Jsonl<W> {
             }
             None => j.null(),
         }
+        resets(j, f);
         j.key("owner").str_or_null(f.owner.as_deref());
         j.key("service");
         match label {
@@ -399,6 +401,29 @@ fn both(j: &mut Json, key: &str, c2s: u64, s2c: u64) {
     j.close();
 }
 
+/// The header of each reset beside its sender's usual one: what clusters of injectors are told apart by.
+fn resets(j: &mut Json, f: &FlowRecord) {
+    j.key("resets").open_list();
+    for r in f.tcp.iter().flat_map(|t| &t.resets) {
+        let p = &r.packet;
+        let usual = f.tcp.as_ref().and_then(|t| t.side[p.side].ttl.mode());
+        j.open();
+        j.key("frame").int(p.frame.0);
+        j.key("direction").str(Direction::from_side(p.side).name());
+        j.key("flags").plain(p.flags);
+        j.key("ttl").int(p.ttl);
+        j.key("usual_ttl").int_or_null(usual);
+        j.key("ip_id").int_or_null(p.ip_id);
+        j.key("df").bool(p.df);
+        j.key("window").int(p.window);
+        j.key("options").int(p.options);
+        j.key("payload").int(p.len);
+        j.key("fit").str(names::reset_fit(r.fit));
+        j.close();
+    }
+    j.close_list();
+}
+
 /// What the flow's notes say in the record: names, decoys, ALPN, JA4, ECH. One walk over the notes.
 fn said(j: &mut Json, f: &FlowRecord, dns_names: &[Box<str>]) {
     let (mut host, mut qname, mut cert, mut gquic) = (None, None, None, None);
@@ -456,7 +481,7 @@ fn service_of(j: &mut Json, l: &Label) {
 }
 
 /// Zeek's letters for a flow without connections: who sent payload, in order of appearance.
-fn datagram_history(f: &FlowRecord) -> &'static str {
+pub(super) fn datagram_history(f: &FlowRecord) -> &'static str {
     match (f.totals.client.first_payload, f.totals.server.first_payload) {
         (Some(c), Some(s)) if s.frame < c.frame => "dD",
         (Some(_), Some(_)) => "Dd",

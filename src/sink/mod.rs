@@ -5,6 +5,8 @@
 //! | `jsonl` | one JSON object a line, the machine's view |
 //! | `human` | one screen of verdict on a terminal |
 //! | `cards` | pages of detectors: `explain`, `rules` |
+//! | `zeek` | Zeek's `conn.log` |
+//! | `ooni` | OONI's words for failures |
 //! | `schema` | JSON Schema of the records |
 //! | `json` | a small serializer that writes into a reused buffer |
 //! | `text` | times, escapes, widths: how strings from the wire become harmless |
@@ -27,12 +29,14 @@ pub mod human;
 pub mod json;
 pub mod jsonl;
 pub mod names;
+pub mod ooni;
 pub mod output;
 pub mod pcapng;
 #[cfg(test)]
 mod sample;
 pub mod schema;
 pub mod text;
+pub mod zeek;
 
 /// The name and version of the record family, in every JSONL line.
 pub const SCHEMA: &str = "tamperscope/1";
@@ -92,4 +96,6 @@ pub struct OutKind {
 pub const OUT_KINDS: &[OutKind] = &[
     OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
     OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", open: pcapng::open },
+    OutKind { name: "zeek", says: "Zeek's conn.log with our columns behind its own, in a file or directory", open: zeek::open },
+    OutKind { name: "zeek-json", says: "the same as JSON", open: zeek::open_json },
 ];

@@ -1,6 +1,6 @@
 //! The words that the contract gives to values of the model. Written once, so that JSON, schema and screen agree.
 
-use crate::model::flow::{Closed, Outcome, RoleBasis, Stage};
+use crate::model::flow::{Closed, Outcome, ResetFit, RoleBasis, Stage};
 use crate::model::frame::LinkType;
 use crate::model::note::Ech;
 use std::borrow::Cow;
@@ -50,6 +50,18 @@ pub const fn closed(c: Closed) -> &'static str {
         Closed::CaptureEnd => "capture_end",
         Closed::Evicted => "evicted",
         Closed::Internal => "internal",
+    }
+}
+
+/// Name of how a reset fits its receiver.
+pub const fn reset_fit(f: ResetFit) -> &'static str {
+    match f {
+        ResetFit::Exact => "exact",
+        ResetFit::InWindow => "in_window",
+        ResetFit::Stale => "stale",
+        ResetFit::Ahead => "ahead",
+        ResetFit::OnSyn => "on_syn",
+        ResetFit::Unknown => "unknown",
     }
 }
 
