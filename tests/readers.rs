@@ -148,6 +148,26 @@ fn duckdb_reads_the_zeek_log_and_both_forms_agree() {
 }
 
 #[test]
+fn tshark_names_the_same_processes() {
+    let Some(tshark) = tools::find("tshark") else { return };
+    let input = cases::input(&cases::root().join("phone-pktap"));
+    let fields = ["-T", "fields", "-e", "tcp.port", "-e", "pktap.cmdname", "-e", "pktap.ecmdname"];
+    let shown = said(&Command::new(tshark).arg("-n").arg("-r").arg(&input).args(fields).args(["-Y", "tcp"]).output().unwrap());
+    let mut flows = 0;
+    for flow in analyse(&input)[0].lines().filter(|l| l.starts_with("{\"type\":\"flow\"")) {
+        let flow: Value = serde_json::from_str(flow).unwrap();
+        let port = flow["client"]["port"].to_string();
+        for line in shown.lines().filter(|l| l.split(['\t', ',']).any(|f| f == port)) {
+            let names: Vec<&str> = line.split('\t').skip(1).collect();
+            let want = if names[1].is_empty() { names[0] } else { names[1] };
+            assert_eq!(flow["owner"], want, "{line}");
+            flows += 1;
+        }
+    }
+    assert!(flows > 20, "{shown}");
+}
+
+#[test]
 fn the_zeek_log_of_a_case_is_the_committed_one() {
     // Written anew with UPDATE_OUTPUTS=1.
     for (name, form) in [("conn.log", 1), ("conn.json", 2)] {

@@ -15,6 +15,7 @@ mod error;
 mod feed;
 mod input;
 mod map;
+mod owners;
 mod pcap;
 mod pcapng;
 mod pieces;

@@ -149,6 +149,7 @@ impl Pcap {
             ts: self.time(&head),
             link: self.link,
             iface: 0,
+            owner: 0,
             next: at.saturating_add(whole),
         })
     }

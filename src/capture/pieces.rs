@@ -45,7 +45,10 @@ impl Pieces {
         let raw = window.bytes.get(found.at..found.next).unwrap_or_default();
         let frame = found.record.map(|r| {
             let data = window.bytes.get(r.at..r.at.saturating_add(size(r.len))).unwrap_or_default();
-            (FrameHead { number: FrameNo(self.numbers), ts: r.ts, original: r.original, link: r.link, iface: r.iface }, data)
+            (
+                FrameHead { number: FrameNo(self.numbers), ts: r.ts, original: r.original, link: r.link, iface: r.iface, owner: r.owner },
+                data,
+            )
         });
         let out = match (found.order, frame) {
             (None, Some((head, data))) => take(&Piece::Record { head, data }),

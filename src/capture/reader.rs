@@ -8,7 +8,7 @@ use super::pcap::{self, Pcap};
 use super::pcapng::Pcapng;
 use super::window::{Record, Step, Window};
 use super::{CaptureError, Fill, Source};
-use crate::model::frame::{Batch, FrameHead, FrameNo, FrameRef, Place};
+use crate::model::frame::{Batch, FrameHead, FrameNo, FrameRef, LinkType, Place};
 use crate::model::source::SourceFacts;
 use std::io;
 use std::path::Path;
@@ -106,17 +106,15 @@ impl Reader {
             f.cut_frames = f.cut_frames.saturating_add(1);
         }
         self.numbers = self.numbers.saturating_add(1);
-        let head = FrameHead { number: FrameNo(self.numbers), ts: r.ts, original: r.original, link: r.link, iface: r.iface };
+        let head =
+            FrameHead { number: FrameNo(self.numbers), ts: r.ts, original: r.original, link: r.link, iface: r.iface, owner: r.owner };
         out.frames.push(FrameRef { head, at: r.at, len: r.len, ip_at: 0, place: Place::Store });
     }
-}
 
-impl Source for Reader {
-    fn fill(&mut self, out: &mut Batch) -> Result<Fill, CaptureError> {
-        out.frames.clear();
-        out.rebuilt.clear();
-        out.store = Arc::clone(&self.feed.store);
+    /// Steps on until the batch is full, the chunk is used up or the source has ended.
+    fn steps(&mut self, out: &mut Batch) -> Fill {
         let mut steps = 0_usize;
+
         while !self.ended && out.frames.len() < FRAMES && steps < STEPS {
             let window = self.feed.window();
             match self.format.next(&window, self.feed.at, self.numbers, &mut self.damage) {
@@ -134,7 +132,7 @@ impl Source for Reader {
                     steps = steps.saturating_add(1);
                 }
                 // The frames found so far lie in this chunk; the next one comes with the next batch.
-                Step::Short(_) if !out.frames.is_empty() => return Ok(Fill::More),
+                Step::Short(_) if !out.frames.is_empty() => return Fill::More,
                 Step::Short(need) => {
                     if let Some(cause) = self.feed.refill(need) {
                         stopped(&mut self.damage, self.feed.packing, &cause);
@@ -144,7 +142,21 @@ impl Source for Reader {
                 Step::End => self.ended = true,
             }
         }
-        Ok(if self.ended { Fill::End } else { Fill::More })
+        if self.ended { Fill::End } else { Fill::More }
+    }
+}
+
+impl Source for Reader {
+    fn fill(&mut self, out: &mut Batch) -> Result<Fill, CaptureError> {
+        out.frames.clear();
+        out.rebuilt.clear();
+        out.store = Arc::clone(&self.feed.store);
+        let fill = self.steps(out);
+        if let Format::Pcapng(p) = &self.format {
+            // Apps and processes are named before their first packet.
+            out.owners = p.owners();
+        }
+        Ok(fill)
     }
 
     fn facts(&self) -> SourceFacts {
@@ -158,6 +170,10 @@ impl Source for Reader {
             Format::Pcap(p) => (vec![p.link], None),
             Format::Pcapng(p) => (p.links(), p.drops()),
         };
+        facts.processes = facts.link_types.iter().any(|l| matches!(*l, LinkType::PKTAP | LinkType::PKTAP_USER2));
+        if let Format::Pcapng(p) = &self.format {
+            facts.processes |= p.names_processes();
+        }
         facts.skipped_bytes = self.damage.skipped;
         facts.truncated_at = self.damage.truncated_at;
         facts.damage = self.damage.sentences();

@@ -41,6 +41,8 @@ pub(super) struct Record {
     pub ts: Time,
     pub link: LinkType,
     pub iface: u16,
+    /// As [`crate::model::frame::FrameHead::owner`].
+    pub owner: u16,
     /// Where the next record begins in the window.
     pub next: usize,
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here re-reads a packet. Each file is one step; the corridor takes them in order.
 
+mod apps;
 mod evidence;
 mod kin;
 mod merge;
@@ -11,6 +12,7 @@ mod peers;
 mod quality;
 mod services;
 
+pub use apps::apps;
 pub use evidence::evidence;
 pub use kin::index;
 pub use merge::merge;

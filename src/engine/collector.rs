@@ -171,7 +171,8 @@ fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book) -> 
     let findings = judge_all(&source, &flows, &labels);
     let findings = collect::merge(findings);
     let services = collect::tally(&flows, &labels, &findings);
-    Story { source, flows, labels, dns_names, findings, services }
+    let apps = collect::apps(&flows, &labels, &findings);
+    Story { source, flows, labels, dns_names, findings, services, apps }
 }
 
 type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);

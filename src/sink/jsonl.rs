@@ -12,7 +12,7 @@ use crate::model::label::Label;
 use crate::model::note::Fact;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::SourceFacts;
-use crate::model::story::{End, ServiceState, Story};
+use crate::model::story::{AppState, End, ServiceState, Story};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,7 @@ struct Totals {
     flow: u64,
     finding: u64,
     service: u64,
+    app: u64,
 }
 
 /// The sink behind `--out jsonl=PATH`; `-` is standard output.
@@ -310,6 +311,25 @@ impl<W: Output> Jsonl<W> {
     }
 }
 
+impl<W: Output> Jsonl<W> {
+    fn app(&mut self, a: &AppState, source: u32) -> io::Result<()> {
+        self.begin_record("app");
+        let j = &mut self.json;
+        j.key("source").plain(format_args!("s{source}"));
+        j.key("name").str(&a.name);
+        j.key("n").open();
+        j.key("attempts").int(a.attempts);
+        j.key("ok").int(a.ok);
+        j.key("failed").int(a.failed);
+        j.close();
+        j.key("flows").int(a.flows);
+        j.key("services").strs(a.services.iter().map(|s| &**s));
+        j.key("findings").strs(a.findings.iter().map(|f| &**f));
+        self.wrote.app += 1;
+        self.end_record()
+    }
+}
+
 impl<W: Output> Sink for Jsonl<W> {
     fn begin(&mut self, run: &RunInfo) -> io::Result<()> {
         self.begin_record("run");
@@ -333,6 +353,9 @@ impl<W: Output> Sink for Jsonl<W> {
         }
         for service in &story.services {
             self.service(service, story.source.index)?;
+        }
+        for app in &story.apps {
+            self.app(app, story.source.index)?;
         }
         Ok(())
     }
@@ -369,6 +392,7 @@ impl<W: Output> Sink for Jsonl<W> {
         j.key("flow").int(self.wrote.flow);
         j.key("finding").int(self.wrote.finding);
         j.key("service").int(self.wrote.service);
+        j.key("app").int(self.wrote.app);
         j.key("packets").int(end.packets);
         j.close();
         j.key("failed_sources").open_list();
@@ -542,7 +566,7 @@ mod tests {
         }
         let mut types: Vec<_> = values.iter().map(|v| v["type"].as_str().unwrap()).collect();
         types.dedup();
-        assert_eq!(types, ["run", "source", "flow", "finding", "service", "source", "end"]);
+        assert_eq!(types, ["run", "source", "flow", "finding", "service", "app", "source", "end"]);
         assert_eq!(schema::document()["oneOf"].as_array().unwrap().len(), schema::TYPES.len());
     }
 
@@ -595,7 +619,7 @@ mod tests {
         let source = values.iter().find(|v| v["type"] == "source").unwrap();
         assert_eq!(source["path"], format!("{}.pcap", sample::HOSTILE));
         let end = values.last().unwrap();
-        assert_eq!(end["totals"], json!({"source": 2, "flow": 4, "finding": 2, "service": 4, "packets": 1230}));
+        assert_eq!(end["totals"], json!({"source": 2, "flow": 4, "finding": 2, "service": 4, "app": 1, "packets": 1230}));
         assert_eq!(end["failed_sources"], json!([{"path": "gone.pcap", "why": "no such file"}]));
     }
 }

@@ -89,6 +89,7 @@ pub fn link_type(l: LinkType) -> Cow<'static, str> {
         LinkType::IEEE802_11_RADIOTAP => "ieee802_11_radiotap".into(),
         LinkType::IPV4 => "ipv4".into(),
         LinkType::IPV6 => "ipv6".into(),
+        LinkType::PKTAP | LinkType::PKTAP_USER2 => "pktap".into(),
         LinkType::NFLOG => "nflog".into(),
         LinkType::LINUX_SLL2 => "linux_sll2".into(),
         LinkType(n) => format!("linktype-{n}").into(),

@@ -4,7 +4,7 @@ use super::{SCHEMA, ooni};
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
-pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "end"];
+pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "app", "end"];
 
 /// Role names.
 const ROLES: &[&str] = &["chat", "media", "call", "push", "web", "api"];
@@ -45,6 +45,7 @@ pub fn record(kind: &str) -> Value {
         "flow" => flow(),
         "finding" => finding(),
         "service" => service(),
+        "app" => app(),
         "end" => end(),
         _ => return Value::Bool(false),
     };
@@ -283,9 +284,30 @@ fn service() -> Fields {
     ]
 }
 
+fn app() -> Fields {
+    vec![
+        ("source", source_id()),
+        ("name", text()),
+        ("n", object(vec![("attempts", count()), ("ok", count()), ("failed", count())])),
+        ("flows", count()),
+        ("services", list(text())),
+        ("findings", list(text())),
+    ]
+}
+
 fn end() -> Fields {
     vec![
-        ("totals", object(vec![("source", count()), ("flow", count()), ("finding", count()), ("service", count()), ("packets", count())])),
+        (
+            "totals",
+            object(vec![
+                ("source", count()),
+                ("flow", count()),
+                ("finding", count()),
+                ("service", count()),
+                ("app", count()),
+                ("packets", count()),
+            ]),
+        ),
         ("failed_sources", list(object(vec![("path", text()), ("why", text())]))),
         ("exit", json!({ "type": "integer" })),
         ("interrupted", yes_no()),

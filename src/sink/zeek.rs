@@ -364,29 +364,14 @@ fn state(f: &FlowRecord, orig: u64, resp: u64) -> &'static str {
         (Reset, Reset) if orig == 0 && resp == 0 => "REJ",
         (o, Reset) if o.idle() => "RSTRH",
         (_, Reset) => "RSTR",
-        (Reset, r) if r.idle() => {
-            if syn_then_reset(&t.history) {
-                "RSTOS0"
-            } else {
-                "OTH"
-            }
-        }
+        (Reset, r) if r.idle() && syn_then_reset(&t.history) => "RSTOS0",
+        (Reset, r) if r.idle() => "OTH",
         (Reset, _) => "RSTO",
         (Closed, Closed) => "SF",
-        (Closed, r) => {
-            if r.idle() {
-                "SH"
-            } else {
-                "S2"
-            }
-        }
-        (o, Closed) => {
-            if o.idle() {
-                "SHR"
-            } else {
-                "S3"
-            }
-        }
+        (Closed, r) if r.idle() => "SH",
+        (Closed, _) => "S2",
+        (o, Closed) if o.idle() => "SHR",
+        (_, Closed) => "S3",
         (SynSent, Inactive) => "S0",
         (Established, Established) => "S1",
         _ => "OTH",

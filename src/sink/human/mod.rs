@@ -8,7 +8,8 @@ use crate::model::finding::{Finding, Grade};
 use crate::model::flow::FlowRecord;
 use crate::model::label::{Label, Role};
 use crate::model::source::SourceFacts;
-use crate::model::story::{End, ServiceState, State, Story};
+use crate::model::story::{AppState, End, ServiceState, State, Story};
+use std::collections::BTreeMap;
 use std::io;
 
 mod screen;
@@ -86,6 +87,8 @@ struct Told {
     services: Vec<Row>,
     findings: Vec<Found>,
     failed: Vec<(String, String)>,
+    /// Over all sources, by name.
+    apps: BTreeMap<Box<str>, AppState>,
 }
 
 /// One source.
@@ -185,6 +188,15 @@ impl Told {
         self.sources.push(Source { facts: story.source.clone(), flows: story.flows.len(), findings: story.findings.len() });
         for s in &story.services {
             self.add_service(s);
+        }
+        for a in &story.apps {
+            let row = self.apps.entry(a.name.clone()).or_default();
+            row.attempts += a.attempts;
+            row.ok += a.ok;
+            row.failed += a.failed;
+            row.services.extend(a.services.iter().cloned());
+            row.services.sort_unstable();
+            row.services.dedup();
         }
         for f in &story.findings {
             let flows = || f.flows.iter().filter_map(|id| super::jsonl::find(story, *id));
