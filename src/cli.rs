@@ -48,6 +48,8 @@ pub enum Command {
     Live(LiveArgs),
     /// Run every case under a directory and compare
     Verify(VerifyArgs),
+    /// Only the evidence of a finding, as a small capture
+    Slice(SliceArgs),
     /// What a rule claims, what it looks like, what else it could be
     Explain(ExplainArgs),
     /// List detectors and services; check service files
@@ -79,7 +81,7 @@ pub struct AnalyzeArgs {
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
-    /// Also write KIND to PATH; kinds: jsonl
+    /// Also write KIND to PATH; kinds: jsonl, pcapng, zeek, zeek-json
     #[arg(long, value_name = "KIND=PATH")]
     pub out: Vec<String>,
     /// Add or override services
@@ -272,6 +274,29 @@ pub struct VerifyArgs {
     /// Print only failures
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Arguments of `slice`.
+#[derive(Args, Debug)]
+pub struct SliceArgs {
+    /// The capture; it is read twice, so it must be a file
+    #[arg(value_name = "FILE")]
+    pub input: PathBuf,
+    /// Id of a finding, or its beginning; may be given several times
+    #[arg(long, value_name = "ID", required = true)]
+    pub finding: Vec<String>,
+    /// Where to write (pcapng), or - for standard output
+    #[arg(short, long, value_name = "OUT", required = true)]
+    pub output: PathBuf,
+    /// Leave out the connections the finding was compared with
+    #[arg(long)]
+    pub without_controls: bool,
+    /// Add or override services, as in the run that gave the id
+    #[arg(long, value_name = "FILE")]
+    pub services: Vec<PathBuf>,
+    /// Worker threads [default: one for each processor]
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
 }
 
 /// Arguments of `explain`.

@@ -23,8 +23,8 @@
 //! | [`sink`] | renders: JSON Lines, the human verdict, pages of detectors, the schema | compute a verdict |
 //! | [`engine`] | walks batches through the rooms; the only threads, channels and joins | contain protocol or policy |
 //!
-//! In front of the house: [`cli`] is what was typed, [`plan`] what it means, [`verify`] runs cases through the same plan and engine as a user's run, and
-//! `main.rs` turns the end of a run into an exit code.
+//! In front of the house: [`cli`] is what was typed, [`plan`] what it means, [`verify`] runs cases through the same plan and engine as a user's run,
+//! [`slice`] cuts a finding's evidence out of its capture, and `main.rs` turns the end of a run into an exit code.
 //!
 //! # The way of a packet
 //!
@@ -116,5 +116,6 @@ pub mod plan;
 #[cfg(feature = "live")]
 pub mod sandbox;
 pub mod sink;
+pub mod slice;
 pub mod stream;
 pub mod verify;

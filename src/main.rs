@@ -6,12 +6,12 @@ use signal_hook::flag;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use tamperscope::cli::{AnalyzeArgs, Cli, Command, LiveArgs, RulesCommand, VerifyArgs};
+use tamperscope::cli::{AnalyzeArgs, Cli, Command, LiveArgs, RulesCommand, SliceArgs, VerifyArgs};
 use tamperscope::engine::{self, RunError};
 use tamperscope::model::story::End;
 use tamperscope::plan::{self, Surroundings};
 use tamperscope::sink::{cards, schema, text};
-use tamperscope::verify;
+use tamperscope::{slice, verify};
 
 mod doctor;
 
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Analyze(args)) => analyze(&args, &around),
         Some(Command::Live(args)) => watch(&args, &around),
         Some(Command::Verify(args)) => verify_cases(&args),
+        Some(Command::Slice(args)) => slice_of(&args),
         Some(Command::Explain(args)) => explain(&args.rule, &around),
         Some(Command::Rules(args)) => match args.command {
             None => list_rules(&args.services, &around),
@@ -180,6 +181,16 @@ fn verify_cases(args: &VerifyArgs) -> ExitCode {
         }
     }
     say(&out, report.exit())
+}
+
+fn slice_of(args: &SliceArgs) -> ExitCode {
+    match slice::run(args) {
+        Ok(s) => {
+            complain(&format!("{} of {} in {}", text::counted(s.frames as u64, "frame"), s.of, text::counted(s.flows as u64, "flow")), 0);
+            ExitCode::SUCCESS
+        }
+        Err(e) => complain(&e.to_string(), e.exit),
+    }
 }
 
 fn explain(rule: &str, around: &Surroundings) -> ExitCode {

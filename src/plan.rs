@@ -122,6 +122,12 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
     for out in outs {
         let list = if out.path == Path::new("-") { &mut piped } else { &mut sinks };
         let sink = (out.kind.open)(&out.path).map_err(|e| Wrong(format!("cannot write {}: {e}", out.path.display())))?;
+        if sink.rereads() {
+            twice(out.kind.name, &plan.inputs)?;
+        }
+        if out.path != Path::new("-") && plan.inputs.iter().any(|input| same_file(input, &out.path)) {
+            return Err(Wrong(format!("{} is a capture to be read: name another file for the output", out.path.display())));
+        }
         list.push(sink);
     }
     let files = !sinks.is_empty();
@@ -132,6 +138,25 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
         sinks.push(shielded(Human::new(io::stdout(), around.style(args)), files));
     }
     Ok(Analysis { plan, sinks })
+}
+
+/// Whether an output that copies from its capture can be made: of one file, which is there to be read again.
+fn twice(kind: &str, inputs: &[PathBuf]) -> Result<(), Wrong> {
+    match inputs {
+        [one] if one == Path::new("-") || fs::metadata(one).is_ok_and(|m| !m.is_file()) => {
+            Err(Wrong(format!("--out {kind}: {}", engine::again::ONCE)))
+        }
+        [_] => Ok(()),
+        many => Err(Wrong(format!(
+            "--out {kind}: takes one capture, so that its frame numbers stay those of the findings, and {} were named: run it on each",
+            many.len()
+        ))),
+    }
+}
+
+/// Whether two names lead to the same file that exists.
+fn same_file(a: &Path, b: &Path) -> bool {
+    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b && b.is_file()))
 }
 
 /// A closed pipe ends the run, unless files are being written beside it.

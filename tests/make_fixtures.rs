@@ -99,6 +99,86 @@ fn sections() -> Vec<u8> {
     ng.finish()
 }
 
+/// What a VPN app makes of packets: the servers' headers are its own (as `zdtun_make_iphdr` writes them).
+fn made_up(packets: Vec<Sent>) -> Vec<Sent> {
+    let rewrite = |mut s: Sent| {
+        if !s.out {
+            s.packet[4..6].fill(0);
+            s.packet[6] = 0x40;
+            s.packet[8] = 64;
+            s.packet[10..12].fill(0);
+            let sum = wire::checksum(&[&s.packet[..20]]);
+            s.packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        s
+    };
+    packets.into_iter().map(rewrite).collect()
+}
+
+/// PCAPdroid's pcapng: bare IP, a map from user ids to packages in custom blocks, the id in each packet's comment. Telegram's connections are reset
+/// right after the name, and the reset's sender goes on: at a network card that would prove a forger.
+fn phone() -> Vec<u8> {
+    let client = "10.215.173.1";
+    let at = |port: u16| format!("{client}:{port}");
+    let reset = |port: u16, ms: i64| {
+        let mut conv = Conv::new(&at(port), SERVER).at_ms(ms);
+        conv.handshake();
+        conv.c2s(&Hello::to(NAME).record());
+        conv.after_ms(5).forged_from_server(|p| p.window(0));
+        conv.after_ms(60).ack_from_server().s2c(&say::server_flight(3, 900));
+        conv.done()
+    };
+    let dns = |port: u16, name: &str, ip: &str, ms| lookup(&at(port), "10.215.173.2:53", name, ip.parse().unwrap(), ms);
+    let whatsapp =
+        |port: u16, ms: i64| talk(Conv::new(&at(port), "157.240.205.60:443").at_ms(ms), &Hello::to("web.whatsapp.com").record(), &[]);
+    let parts = [
+        (10_123, [dns(50_001, NAME, "149.154.167.99", 0), reset(40_001, 60), reset(40_002, 900), reset(40_003, 1900)].concat()),
+        (10_124, [dns(50_002, "web.whatsapp.com", "157.240.205.60", 20), whatsapp(40_101, 80), whatsapp(40_102, 1200)].concat()),
+    ];
+    let mut all: Vec<(u32, Sent)> = parts.into_iter().flat_map(|(uid, p)| made_up(p).into_iter().map(move |s| (uid, s))).collect();
+    all.sort_by_key(|(_, s)| s.ts);
+    let mut ng = Pcapng::new();
+    ng.interface(101, "tun0", None, None);
+    let mut known = Vec::new();
+    for (uid, s) in &all {
+        if !known.contains(uid) {
+            known.push(*uid);
+            let (package, app) = if *uid == 10_123 { ("org.telegram.messenger", "Telegram") } else { ("com.whatsapp", "WhatsApp") };
+            let mut map = 62_652_u32.to_le_bytes().to_vec();
+            map.extend([1, 1]);
+            map.extend(uid.to_le_bytes());
+            map.extend([package.len() as u8, app.len() as u8]);
+            map.extend(package.bytes().chain(app.bytes()));
+            ng.block(0x0bad, map);
+        }
+        ng.packet(0, &s.on(Link::Raw), Some(&format!("u-{uid}")));
+    }
+    ng.finish()
+}
+
+/// PKTAP as macOS writes it for all interfaces: a header with interface and process before each frame.
+fn pktap() -> Vec<u8> {
+    let signal = talk(Conv::new("192.168.1.23:40200", "76.223.92.165:443").at_ms(300), &Hello::to("chat.signal.org").record(), &[]);
+    let mut all: Vec<(&str, &str, Sent)> = v4().into_iter().map(|s| ("nsurlsessiond", "Telegram", s)).collect();
+    all.extend(signal.into_iter().map(|s| ("Signal", "", s)));
+    all.sort_by_key(|(_, _, s)| s.ts);
+    let frames: Vec<Rec> = all
+        .iter()
+        .map(|(process, behalf, s)| {
+            let mut head = vec![0; 108];
+            for (at, n) in [(0, 108_u32), (4, 1), (8, 1), (36, if s.out { 2 } else { 1 }), (40, 2), (44, 14), (52, 512), (84, u32::MAX)] {
+                head[at..at + 4].copy_from_slice(&n.to_le_bytes());
+            }
+            for (at, name) in [(12, "en0"), (56, process), (88, behalf)] {
+                head[at..at + name.len()].copy_from_slice(name.as_bytes());
+            }
+            head.extend(s.on(Link::Ethernet).bytes);
+            Rec::new(s.ts, head)
+        })
+        .collect();
+    Pcap::of(258).write(&frames)
+}
+
 fn ethernet() -> Vec<Rec> {
     v4().iter().map(|s| s.on(Link::Ethernet)).collect()
 }
@@ -190,6 +270,8 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     cases.push(("pcap-kuznetzov", "in.pcap", Pcap { kuznetzov: true, ..style }.write(&eth)));
     cases.push(("pcap-long-records", "in.pcap", Pcap { long_records: true, ..style }.write(&eth)));
     cases.push(("pcapng-sections", "in.pcapng", sections()));
+    cases.push(("phone-pcapdroid-vpn", "in.pcapng", phone()));
+    cases.push(("phone-pktap", "in.pcap", pktap()));
     cases.push(("gzip", "in.pcap.gz", gzip(&whole)));
     cases.push(("quic-hello-two-datagrams", "in.pcap", quic_two_datagrams()));
 

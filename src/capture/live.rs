@@ -386,7 +386,7 @@ impl Hand {
         let h = packet.header;
         let ns = h.ts.tv_sec.saturating_mul(1_000_000_000).saturating_add(h.ts.tv_usec);
         let iface = u16::try_from(self.chunk.interface).unwrap_or(u16::MAX);
-        let head = FrameHead { number: FrameNo(0), ts: Time::from_nanos(ns), original: h.len, link, iface };
+        let head = FrameHead { number: FrameNo(0), ts: Time::from_nanos(ns), original: h.len, link, iface, owner: 0 };
         let len = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
         self.chunk.frames.push(FrameRef { head, at: self.chunk.bytes.len(), len, ip_at: 0, place: Place::Store });
         self.chunk.bytes.extend_from_slice(packet.data);

@@ -3,6 +3,7 @@
 //! One parser core works over a window of bytes (`reader`): for a regular file the window is the whole mapped file and
 //! frames point into it; for pipes and compressed files it is a chunk of about 1 MiB that moves along. The formats
 //! (`pcap`, `pcapng`) see the same thing either way, so every kind of input is read by the same code.
+//! `pieces` walks a capture once more for outputs that copy it, what is no frame included.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)
@@ -16,8 +17,10 @@ mod input;
 #[cfg(feature = "live")]
 pub mod live;
 mod map;
+mod owners;
 mod pcap;
 mod pcapng;
+mod pieces;
 mod reader;
 mod window;
 
@@ -25,6 +28,7 @@ mod window;
 mod tests;
 
 pub use error::CaptureError;
+pub use pieces::Pieces;
 
 use crate::model::frame::Batch;
 use crate::model::source::SourceFacts;

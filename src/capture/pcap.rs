@@ -45,6 +45,10 @@ pub(super) struct Pcap {
     maybe_swapped: bool,
     most: u32,
     pub(super) link: LinkType,
+    /// As the file states it.
+    pub(super) snaplen: u32,
+    /// Bytes of frame check sequence behind each frame, if the file says so.
+    pub(super) fcs: Option<u8>,
     pub(super) format: &'static str,
     pub(super) version: (u16, u16),
     last_sec: Option<u32>,
@@ -66,7 +70,10 @@ impl Pcap {
         let version = (order.u16(head, 4)?, order.u16(head, 6)?);
         let snaplen = order.u32(head, 16)?;
         // The upper half holds the FCS length (bits 28–31) and whether it is valid (bit 26).
-        let link = LinkType((order.u32(head, 20)? & 0xffff) as u16);
+        let network = order.u32(head, 20)?;
+        let link = LinkType((network & 0xffff) as u16);
+        // In units of 16 bits.
+        let fcs = (network & 0x0400_0000 != 0).then_some(((network >> 28) as u8).saturating_mul(2));
         let (unit, header, format) = match magic {
             0xa1b2_3c4d => (1, None, "pcap-ns"),
             0xa1b2_cd34 => (1000, Some(LONG_HEADER), "pcap-modified"),
@@ -80,11 +87,18 @@ impl Pcap {
             maybe_swapped: version == (2, 3),
             most: snaplen.clamp(GENEROUS, ABSURD),
             link,
+            snaplen,
+            fcs,
             format,
             version,
             last_sec: None,
             lost: None,
         })
+    }
+
+    /// Nanoseconds per unit of its timestamps: 1 or 1000.
+    pub(super) const fn unit(&self) -> u32 {
+        self.unit
     }
 
     /// Whether the first records make sense, for files that claim an unknown version.
@@ -135,6 +149,7 @@ impl Pcap {
             ts: self.time(&head),
             link: self.link,
             iface: 0,
+            owner: 0,
             next: at.saturating_add(whole),
         })
     }

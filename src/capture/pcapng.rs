@@ -3,9 +3,11 @@
 
 use super::bytes::{Order, count, size};
 use super::damage::Damage;
+use super::owners::Owners;
 use super::window::{Lost, Record, Stands, Step, Window, search};
 use crate::model::frame::LinkType;
 use crate::model::time::Time;
+use std::sync::Arc;
 
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;
@@ -16,8 +18,11 @@ const NAMES: u32 = 4;
 const STATISTICS: u32 = 5;
 const ENHANCED: u32 = 6;
 const SECRETS: u32 = 10;
-/// Custom blocks, copied and not copied by tools.
-const CUSTOM: [u32; 2] = [0x0bad, 0x4000_0bad];
+/// Darwin's process event block: an id, and options that name the process.
+const PROCESS: u32 = 0x8000_0001;
+/// Blocks that are no packets and still lines of their own in Wireshark 4: entries of the systemd journal, and custom blocks, copied and not
+/// copied by tools. They have frame numbers there, so they use up a number here.
+const NUMBERED: [u32; 3] = [9, 0x0bad, 0x4000_0bad];
 
 /// A block longer than this is damage: it would have to be held whole, and no writer makes such.
 const ABSURD: usize = 16 << 20;
@@ -81,6 +86,7 @@ pub(super) struct Pcapng {
     packet_drops: u64,
     last: Time,
     lost: Option<Lost>,
+    owners: Owners,
 }
 
 impl Pcapng {
@@ -90,7 +96,15 @@ impl Pcapng {
             return None;
         }
         let order = section_order(head)?;
-        Some(Self { order, interfaces: Vec::new(), section: 0, packet_drops: 0, last: Time::default(), lost: None })
+        Some(Self {
+            order,
+            interfaces: Vec::new(),
+            section: 0,
+            packet_drops: 0,
+            last: Time::default(),
+            lost: None,
+            owners: Owners::default(),
+        })
     }
 
     /// Version of the section whose header begins `head`.
@@ -119,6 +133,21 @@ impl Pcapng {
         }
     }
 
+    /// Apps or processes named so far.
+    pub(super) fn owners(&self) -> Arc<Vec<Box<str>>> {
+        self.owners.names()
+    }
+
+    /// Whether those are processes.
+    pub(super) const fn names_processes(&self) -> bool {
+        self.owners.processes()
+    }
+
+    /// Byte order of the current section, unless the reader is searching for the next good block.
+    pub(super) fn sound(&self) -> Option<Order> {
+        self.lost.is_none().then_some(self.order)
+    }
+
     /// The block at `at`.
     pub(super) fn next(&mut self, window: &Window<'_>, at: usize, frames: u64, damage: &mut Damage) -> Step {
         if let Some(lost) = self.lost {
@@ -140,10 +169,20 @@ impl Pcapng {
         let next = at.saturating_add(len);
         let block = rest.get(..len.saturating_sub(4)).unwrap_or_default();
         let found = match kind {
+            kind if NUMBERED.contains(&kind) => {
+                self.owners.custom(self.order, block);
+                return Step::Numbered(next);
+            }
+            PROCESS => {
+                let name = self.options(block.get(12..).unwrap_or_default()).find(|(code, _)| *code == 2).map(|(_, name)| name);
+                self.owners.process(name);
+                Ok(None)
+            }
             ENHANCED => self.enhanced(block),
             SECTION => {
                 self.order = section_order(block).unwrap_or(self.order);
                 self.section = self.interfaces.len();
+                self.owners.section();
                 Ok(None)
             }
             INTERFACE => {
@@ -256,7 +295,14 @@ impl Pcapng {
             return Err(Bad::Lengths);
         }
         let ts = about.time((u64::from(high) << 32) | u64::from(low));
-        Ok(Record { at: 28, len, original: original.max(len), ts, link: about.link, iface, next: 0 })
+        // Most files name nobody: their options are not looked at.
+        let owner = if self.owners.any() {
+            let options = block.get(28_usize.saturating_add(size(len).next_multiple_of(4))..).unwrap_or_default();
+            self.owners.of(self.order, self.options(options))
+        } else {
+            0
+        };
+        Ok(Record { at: 28, len, original: original.max(len), ts, link: about.link, iface, owner, next: 0 })
     }
 
     /// A simple packet block has no timestamp: it gets that of the packet before it, so that no flow seems to end or begin.
@@ -266,7 +312,7 @@ impl Pcapng {
         let room = u32::try_from(block.len().saturating_sub(12)).unwrap_or(u32::MAX);
         let limit = if about.snaplen == 0 { u32::MAX } else { about.snaplen };
         let len = original.min(limit).min(room);
-        Ok(Some(Record { at: 12, len, original, ts: self.last, link: about.link, iface, next: 0 }))
+        Ok(Some(Record { at: 12, len, original, ts: self.last, link: about.link, iface, owner: 0, next: 0 }))
     }
 
     /// Later statistics of an interface replace earlier ones: they count from the start of the capture.
@@ -290,7 +336,8 @@ impl Pcapng {
     /// Looks for the next sound block of a known type, at least one byte after the bad one.
     fn seek(&mut self, window: &Window<'_>, at: usize, lost: Lost, frames: u64, damage: &mut Damage) -> Step {
         let known = |kind| {
-            matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | NAMES | STATISTICS | ENHANCED | SECRETS) || CUSTOM.contains(&kind)
+            matches!(kind, SECTION | INTERFACE | PACKET | SIMPLE | NAMES | STATISTICS | ENHANCED | SECRETS | PROCESS)
+                || NUMBERED.contains(&kind)
         };
         let stands = |q: usize| {
             let rest = window.from(q);

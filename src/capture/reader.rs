@@ -8,7 +8,7 @@ use super::pcap::{self, Pcap};
 use super::pcapng::Pcapng;
 use super::window::{Record, Step, Window};
 use super::{CaptureError, Fill, Source};
-use crate::model::frame::{Batch, FrameHead, FrameNo, FrameRef, Place};
+use crate::model::frame::{Batch, FrameHead, FrameNo, FrameRef, LinkType, Place};
 use crate::model::source::SourceFacts;
 use std::io;
 use std::path::Path;
@@ -22,14 +22,14 @@ const STEPS: usize = 1 << 16;
 const HEAD: usize = 4096;
 
 /// The capture formats.
-enum Format {
+pub(super) enum Format {
     Pcap(Pcap),
     Pcapng(Pcapng),
 }
 
 impl Format {
     /// Recognises the capture whose first bytes are in the window, and where its first record begins.
-    fn recognise(path: &Path, window: Window<'_>) -> Result<(Self, usize), CaptureError> {
+    pub(super) fn recognise(path: &Path, window: Window<'_>) -> Result<(Self, usize), CaptureError> {
         let path = path.display().to_string();
         let head = window.bytes.get(..HEAD).unwrap_or(window.bytes);
         if let Some(pcap) = Pcap::open(head) {
@@ -57,7 +57,7 @@ impl Format {
         }
     }
 
-    fn next(&mut self, window: &Window<'_>, at: usize, frames: u64, damage: &mut Damage) -> Step {
+    pub(super) fn next(&mut self, window: &Window<'_>, at: usize, frames: u64, damage: &mut Damage) -> Step {
         match self {
             Self::Pcap(p) => p.next(window, at, frames, damage),
             Self::Pcapng(p) => p.next(window, at, frames, damage),
@@ -71,6 +71,8 @@ pub(super) struct Reader {
     feed: Feed,
     damage: Damage,
     facts: SourceFacts,
+    /// Frame numbers given out, to packets and to blocks that Wireshark numbers among them.
+    numbers: u64,
     ended: bool,
 }
 
@@ -91,7 +93,7 @@ impl Reader {
         }
         let (format, start) = Format::recognise(path, feed.window())?;
         feed.at = start;
-        Ok(Self { format, feed, damage, facts: SourceFacts::default(), ended: false })
+        Ok(Self { format, feed, damage, facts: SourceFacts::default(), numbers: 0, ended: false })
     }
 
     fn take(&mut self, r: &Record, out: &mut Batch) {
@@ -103,20 +105,19 @@ impl Reader {
         if r.original > r.len {
             f.cut_frames = f.cut_frames.saturating_add(1);
         }
-        let head = FrameHead { number: FrameNo(f.packets), ts: r.ts, original: r.original, link: r.link, iface: r.iface };
+        self.numbers = self.numbers.saturating_add(1);
+        let head =
+            FrameHead { number: FrameNo(self.numbers), ts: r.ts, original: r.original, link: r.link, iface: r.iface, owner: r.owner };
         out.frames.push(FrameRef { head, at: r.at, len: r.len, ip_at: 0, place: Place::Store });
     }
-}
 
-impl Source for Reader {
-    fn fill(&mut self, out: &mut Batch) -> Result<Fill, CaptureError> {
-        out.frames.clear();
-        out.rebuilt.clear();
-        out.store = Arc::clone(&self.feed.store);
+    /// Steps on until the batch is full, the chunk is used up or the source has ended.
+    fn steps(&mut self, out: &mut Batch) -> Fill {
         let mut steps = 0_usize;
+
         while !self.ended && out.frames.len() < FRAMES && steps < STEPS {
             let window = self.feed.window();
-            match self.format.next(&window, self.feed.at, self.facts.packets, &mut self.damage) {
+            match self.format.next(&window, self.feed.at, self.numbers, &mut self.damage) {
                 Step::Packet(record) => {
                     self.take(&record, out);
                     self.feed.at = record.next;
@@ -125,8 +126,13 @@ impl Source for Reader {
                     self.feed.at = next;
                     steps = steps.saturating_add(1);
                 }
+                Step::Numbered(next) => {
+                    self.numbers = self.numbers.saturating_add(1);
+                    self.feed.at = next;
+                    steps = steps.saturating_add(1);
+                }
                 // The frames found so far lie in this chunk; the next one comes with the next batch.
-                Step::Short(_) if !out.frames.is_empty() => return Ok(Fill::More),
+                Step::Short(_) if !out.frames.is_empty() => return Fill::More,
                 Step::Short(need) => {
                     if let Some(cause) = self.feed.refill(need) {
                         stopped(&mut self.damage, self.feed.packing, &cause);
@@ -136,7 +142,21 @@ impl Source for Reader {
                 Step::End => self.ended = true,
             }
         }
-        Ok(if self.ended { Fill::End } else { Fill::More })
+        if self.ended { Fill::End } else { Fill::More }
+    }
+}
+
+impl Source for Reader {
+    fn fill(&mut self, out: &mut Batch) -> Result<Fill, CaptureError> {
+        out.frames.clear();
+        out.rebuilt.clear();
+        out.store = Arc::clone(&self.feed.store);
+        let fill = self.steps(out);
+        if let Format::Pcapng(p) = &self.format {
+            // Apps and processes are named before their first packet.
+            out.owners = p.owners();
+        }
+        Ok(fill)
     }
 
     fn facts(&self) -> SourceFacts {
@@ -150,6 +170,10 @@ impl Source for Reader {
             Format::Pcap(p) => (vec![p.link], None),
             Format::Pcapng(p) => (p.links(), p.drops()),
         };
+        facts.processes = facts.link_types.iter().any(|l| matches!(*l, LinkType::PKTAP | LinkType::PKTAP_USER2));
+        if let Format::Pcapng(p) = &self.format {
+            facts.processes |= p.names_processes();
+        }
         facts.skipped_bytes = self.damage.skipped;
         facts.truncated_at = self.damage.truncated_at;
         facts.damage = self.damage.sentences();

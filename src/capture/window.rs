@@ -41,6 +41,8 @@ pub(super) struct Record {
     pub ts: Time,
     pub link: LinkType,
     pub iface: u16,
+    /// As [`crate::model::frame::FrameHead::owner`].
+    pub owner: u16,
     /// Where the next record begins in the window.
     pub next: usize,
 }
@@ -53,6 +55,8 @@ pub(super) enum Step {
     Packet(Record),
     /// No packet; go on at this offset (which may be the same, after a change of state).
     Pass(usize),
+    /// No packet, but something Wireshark numbers among the frames; go on at this offset.
+    Numbered(usize),
     /// So many bytes from the offset on are needed to tell; only if more may follow.
     Short(usize),
     /// The capture is over.

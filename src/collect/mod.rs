@@ -2,6 +2,8 @@
 //!
 //! Nothing here re-reads a packet. Each file is one step; the corridor takes them in order.
 
+mod apps;
+mod evidence;
 mod kin;
 mod merge;
 mod names;
@@ -10,6 +12,8 @@ mod peers;
 mod quality;
 mod services;
 
+pub use apps::apps;
+pub use evidence::evidence;
 pub use kin::index;
 pub use merge::merge;
 pub use names::{Lead, Names};

@@ -1,6 +1,7 @@
 //! The capture-quality gate: where the capture was taken, what it missed, and which claims it therefore cannot support.
 
-use crate::model::flow::FlowRecord;
+use crate::model::flow::{Brief, FlowRecord};
+use crate::model::frame::LinkType;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::{CannotClaim, Quality, SourceFacts, Vantage};
 use hashbrown::{HashMap, HashSet};
@@ -28,10 +29,43 @@ pub fn assess(source: &SourceFacts, flows: &[FlowRecord]) -> Quality {
     q.duplicates = ratio(sums.copies, sums.packets);
     q.checksums_offloaded = sums.bad_checksums * 2 > sums.checksums && sums.checksums >= 4;
     q.ttl_normalised = sums.ttl_normalised();
-    q.phone_vpn = flows.iter().any(|f| f.owner.is_some());
+    q.phone_vpn = phone_vpn(source, flows);
     (q.vantage, q.vantage_basis) = sums.vantage(&q);
     q.cannot_claim = cannot_claim(source, &q);
     q
+}
+
+/// Whether a VPN app on the phone made the capture and, ending connections itself, wrote the servers' headers: every packet of a server has TTL 64, no
+/// identification and may not be fragmented (`zdtun_make_iphdr` of PCAPdroid; other apps' stacks do alike). In root mode PCAPdroid names apps too, but
+/// records what came from the network. Without names of apps it takes a capture of bare IP packets in which public servers are no router away.
+fn phone_vpn(source: &SourceFacts, flows: &[FlowRecord]) -> bool {
+    let apps = !source.processes && flows.iter().any(|f| f.owner.is_some());
+    let bare = !source.link_types.is_empty() && source.link_types.iter().all(|l| BARE.contains(l));
+    if !apps && !bare {
+        return false;
+    }
+    let (mut heard, mut made_up, mut public) = (0_usize, 0_usize, 0_usize);
+    for f in flows.iter().filter(|f| f.totals.server.packets > 0) {
+        let written = |p: &Brief| p.ttl == 64 && p.ip_id.unwrap_or(0) == 0 && (p.df || p.ip_id.is_none());
+        heard += 1;
+        if f.ladder.iter().filter(|p| p.side == Side::Server).all(written) {
+            made_up += 1;
+            public += usize::from(!local(f.server.ip) && f.totals.server.packets >= 3);
+        }
+    }
+    let most = made_up * 10 >= heard * 9;
+    if apps { most } else { most && public >= 1 }
+}
+
+/// Link types without any header of their own.
+const BARE: [LinkType; 5] = [LinkType::RAW, LinkType::RAW_BSD, LinkType::RAW_OPENBSD, LinkType::IPV4, LinkType::IPV6];
+
+/// Addresses that may well be no router away.
+fn local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_multicast(),
+    }
 }
 
 #[derive(Default)]
@@ -163,7 +197,11 @@ fn cannot_claim(source: &SourceFacts, q: &Quality) -> Vec<CannotClaim> {
         say("TTL differences", "every server's packets arrive with one TTL".to_owned());
     }
     if q.phone_vpn {
-        say("TTL, resets of others, IP identification", "the capture was made by a VPN app on a phone, which makes up headers".to_owned());
+        say(
+            "TTL, resets of others, IP identification",
+            "the capture was made by a VPN app on a phone, which ends connections itself and makes up the servers' headers".to_owned(),
+        );
+        say("likely or confirmed interference with TCP", "what the app did cannot be told from what the network did".to_owned());
     }
     if q.vantage == Vantage::Server {
         say("what the client received", "the capture was taken at the server".to_owned());

@@ -80,7 +80,16 @@ pub(super) struct Claim {
 }
 
 /// Writes the finding about one flow. What is likely has no innocent explanation left: a claim with one that stands is a possibility.
-pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, weigh: Weigh, control: Vec<Control>, needs: Vec<&'static str>) -> Finding {
+pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, mut weigh: Weigh, control: Vec<Control>, needs: Vec<&'static str>) -> Finding {
+    let made_up = scene.source.quality.phone_vpn && scene.flow.tcp.is_some() && claim.kind != Kind::BlockPage;
+    if made_up {
+        weigh.against(
+            0.0,
+            "the VPN app that made the capture",
+            "it ends TCP connections itself: acknowledgements, resets and silence in it are the app's, whatever the network did",
+        );
+    }
+    let stands = weigh.innocent.iter().any(|i| i.stands);
     let mut frames: Vec<FrameNo> = weigh.evidence.iter().flat_map(|e| e.frames.iter().copied()).collect();
     frames.sort_unstable();
     frames.dedup();
@@ -89,7 +98,7 @@ pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, weigh: Weigh, control: V
         rule: claim.rule,
         kind: claim.kind,
         mechanism: claim.mechanism,
-        grade: if claim.grade == Grade::Likely && weigh.innocent.iter().any(|i| i.stands) { Grade::Possible } else { claim.grade },
+        grade: if made_up || (claim.grade == Grade::Likely && stands) { Grade::Possible } else { claim.grade },
         flows: vec![scene.flow.id],
         direction: claim.direction,
         target: target(scene),

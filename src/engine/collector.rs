@@ -1,5 +1,6 @@
 //! Takes the shards' records, and when a source is complete tells its story: order, outcomes, quality, names, labels, kin, findings, services.
 
+use super::again;
 use super::split;
 use super::{Plan, RunError, ShardSummary, ToCollector};
 use crate::classify::{Book, Companion, DnsLead};
@@ -15,6 +16,7 @@ use crate::model::time::Time;
 use crate::sink::Sink;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 /// Exit code after SIGINT.
@@ -151,6 +153,10 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
     for sink in sinks.iter_mut() {
         sink.story(&story)?;
     }
+    let path = plan.inputs.get(story.source.index as usize);
+    for sink in sinks.iter_mut().filter(|s| s.rereads()) {
+        again::pieces(path.map(PathBuf::as_path), |piece| sink.piece(piece))?;
+    }
     Ok(())
 }
 
@@ -183,6 +189,7 @@ pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, 
     let findings = judge_all(&story.source, &story.flows, &story.labels, threads);
     story.findings = collect::merge(findings);
     story.services = collect::tally(&story.flows, &story.labels, &story.findings);
+    story.apps = collect::apps(&story.flows, &story.labels, &story.findings);
     story
 }
 

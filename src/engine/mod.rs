@@ -4,6 +4,7 @@
 //! one collector restores capture order, judges, and feeds the sinks. Files make the reader wait: all channels are bounded.
 //! With one worker the same code runs with one shard.
 
+pub mod again;
 mod collector;
 #[cfg_attr(not(feature = "live"), path = "glance_none.rs")]
 mod glance;

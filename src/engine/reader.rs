@@ -74,6 +74,8 @@ pub(super) struct Dealer<'a> {
     hash: FixedState,
     pending: Vec<Option<Batch>>,
     fragments: Defragmenter,
+    /// Apps or processes the file named so far.
+    owners: Arc<Vec<Box<str>>>,
     oddities: BTreeMap<Oddity, u64>,
     first: Option<Time>,
     last: Option<Time>,
@@ -94,6 +96,7 @@ impl<'a> Dealer<'a> {
             hash: FixedState::with_seed(0x7a6d_7065_7273_636f),
             pending: shards.iter().map(|_| None).collect(),
             fragments: Defragmenter::default(),
+            owners: Arc::default(),
             oddities: BTreeMap::new(),
             first: None,
             last: None,
@@ -106,6 +109,13 @@ impl<'a> Dealer<'a> {
     }
 
     pub(super) fn deal(&mut self, batch: &Batch, left: &mut u64) {
+        if !Arc::ptr_eq(&self.owners, &batch.owners) {
+            self.owners = Arc::clone(&batch.owners);
+            // Names are only added: what is on its way may take the longer list.
+            for pending in self.pending.iter_mut().flatten() {
+                pending.owners = Arc::clone(&batch.owners);
+            }
+        }
         let store = (*batch.store).as_ref();
         for frame in &batch.frames {
             if *left == 0 {
@@ -181,7 +191,12 @@ impl<'a> Dealer<'a> {
         if other {
             self.flush(to);
         }
-        self.pending[to].get_or_insert_with(|| Batch { frames: Vec::with_capacity(BATCH_FRAMES), ..Batch::over(Arc::clone(store)) })
+        let owners = &self.owners;
+        self.pending[to].get_or_insert_with(|| Batch {
+            frames: Vec::with_capacity(BATCH_FRAMES),
+            owners: Arc::clone(owners),
+            ..Batch::over(Arc::clone(store))
+        })
     }
 
     fn flush(&mut self, to: usize) {

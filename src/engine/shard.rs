@@ -88,7 +88,7 @@ impl Shard<'_> {
             let work = catch_unwind(AssertUnwindSafe(|| {
                 while let Some(frame) = batch.frames.get(at.get()) {
                     slot.set(usize::MAX);
-                    self.frame(frame, batch.bytes(frame), &slot);
+                    self.frame(batch, frame, &slot);
                     at.set(at.get() + 1);
                 }
             }));
@@ -132,7 +132,8 @@ impl Shard<'_> {
         });
     }
 
-    fn frame(&mut self, frame: &FrameRef, bytes: &[u8], slot: &Cell<usize>) {
+    fn frame(&mut self, batch: &Batch, frame: &FrameRef, slot: &Cell<usize>) {
+        let bytes = batch.bytes(frame);
         let packet = match packet::read(frame, bytes) {
             Ok(packet) => packet,
             Err(oddity) => return self.count(oddity),
@@ -151,7 +152,6 @@ impl Shard<'_> {
         let ports = (entry.client.port, entry.server.port);
         let talk = &mut entry.state;
         if placed.fresh {
-            talk.owner = packet.owner.map(|o| wire_text(o, 64));
             talk.desk = match packet.body {
                 Body::Tcp(_) => Some(Desk::tcp(ports.0, ports.1)),
                 Body::Udp(_) => Some(Desk::udp(ports.0, ports.1)),
@@ -166,7 +166,12 @@ impl Shard<'_> {
         {
             return;
         }
-        entry.state.take(placed.side, &packet);
+        let talk = &mut entry.state;
+        if talk.owner.is_none() {
+            // Often only known from the second packet on: the first waits for nobody.
+            talk.owner = packet.owner.map(|o| wire_text(o, 64)).or_else(|| batch.owner(&frame.head).map(Into::into));
+        }
+        talk.take(placed.side, &packet);
     }
 
     /// An ICMP error belongs to the flow it quotes, if that flow is known.

@@ -42,6 +42,10 @@ impl LinkType {
     pub const IPV6: Self = Self(229);
     /// Linux netfilter log messages.
     pub const NFLOG: Self = Self(239);
+    /// Darwin's wrapper that names interface and process, and the number older versions wrote it under.
+    pub const PKTAP: Self = Self(258);
+    /// See [`Self::PKTAP`].
+    pub const PKTAP_USER2: Self = Self(149);
     /// Linux cooked capture v2.
     pub const LINUX_SLL2: Self = Self(276);
 }
@@ -59,6 +63,8 @@ pub struct FrameHead {
     pub link: LinkType,
     /// Interface index within the source (pcapng); 0 otherwise.
     pub iface: u16,
+    /// Place in [`Batch::owners`] plus one of the app or process that the file names for this frame; 0 if it names none.
+    pub owner: u16,
 }
 
 /// Where a frame's bytes lie.
@@ -97,12 +103,19 @@ pub struct Batch {
     pub rebuilt: Vec<u8>,
     /// The frames, in capture order.
     pub frames: Vec<FrameRef>,
+    /// Apps or processes the file named so far.
+    pub owners: Arc<Vec<Box<str>>>,
 }
 
 impl Batch {
     /// An empty batch over `store`.
     pub fn over(store: Store) -> Self {
-        Self { store, rebuilt: Vec::new(), frames: Vec::new() }
+        Self { store, rebuilt: Vec::new(), frames: Vec::new(), owners: Arc::default() }
+    }
+
+    /// The app or process that the file names for a frame.
+    pub fn owner(&self, head: &FrameHead) -> Option<&str> {
+        self.owners.get(usize::from(head.owner).checked_sub(1)?).map(|o| &**o)
     }
 
     /// The bytes of a frame; empty if the reference does not fit the batch.

@@ -3,6 +3,7 @@
 #[cfg(feature = "live")]
 pub mod board;
 pub mod event;
+pub mod evidence;
 pub mod finding;
 pub mod flow;
 pub mod frame;
@@ -12,6 +13,7 @@ pub mod note;
 pub mod oddity;
 pub mod pace;
 pub mod packet;
+pub mod piece;
 pub mod pulse;
 pub mod rare;
 pub mod scene;

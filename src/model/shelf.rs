@@ -127,7 +127,7 @@ mod tests {
     use crate::model::time::Time;
 
     fn keep(shelf: &Shelf, flow: u64, n: u64) {
-        let head = FrameHead { number: FrameNo(n), ts: Time::from_nanos(0), original: 100, link: LinkType::RAW, iface: 0 };
+        let head = FrameHead { number: FrameNo(n), ts: Time::from_nanos(0), original: 100, link: LinkType::RAW, iface: 0, owner: 0 };
         shelf.keep(FrameNo(flow), head, 0, &[0; 100]);
     }
 

@@ -66,6 +66,8 @@ pub struct SourceFacts {
     pub decoded: u64,
     /// Flows evicted because a bound was reached.
     pub evicted: u64,
+    /// What the capture names as owners of packets are processes of a computer or iPhone (PKTAP, Darwin's pcapng), not apps seen by an app.
+    pub processes: bool,
     /// Capture steps backwards in time.
     pub time_steps_back: u64,
     /// Quality; filled by the collector.

@@ -65,6 +65,25 @@ pub struct ServiceState {
     pub circumvention: bool,
 }
 
+/// What became of the connections of one app or process, where the capture names them.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct AppState {
+    /// App, package or process, as the capture names it.
+    pub name: Box<str>,
+    /// Flows that tried (outcomes that can be judged).
+    pub attempts: u64,
+    /// Of these, well ended.
+    pub ok: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// All its flows.
+    pub flows: u64,
+    /// Services it spoke to, sorted.
+    pub services: Vec<Box<str>>,
+    /// Ids of findings on its flows, sorted.
+    pub findings: Vec<Box<str>>,
+}
+
 /// Everything about one source, in capture order.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
@@ -80,6 +99,8 @@ pub struct Story {
     pub findings: Vec<Finding>,
     /// One row per service and role.
     pub services: Vec<ServiceState>,
+    /// One row per app, where the capture names apps or processes.
+    pub apps: Vec<AppState>,
 }
 
 /// Sums over a run.

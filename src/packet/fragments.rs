@@ -1,7 +1,7 @@
 //! Puts IP fragments together (RFC 791 §3.2, RFC 8200 §4.5) within fixed bounds.
 
 use super::bytes::{len32, on, size};
-use super::net::{self, Net};
+use super::net::{self, Fragment, Net};
 use crate::model::oddity::Oddity;
 use crate::model::time::{Span, Time};
 use hashbrown::HashMap;
@@ -24,20 +24,33 @@ const LARGEST: u32 = 65_535;
 /// makes room. Fragments that repeat bytes are welcome; fragments that contradict each other end their packet.
 #[derive(Debug, Default)]
 pub struct Defragmenter {
-    packets: HashMap<Name, Assembly>,
+    packets: HashMap<FragmentName, Assembly>,
     bytes: usize,
     serial: u64,
     given_up: u64,
 }
 
-/// What fragments of one packet share.
+/// What fragments of one packet share, for a while.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Name {
+pub struct FragmentName {
     src: IpAddr,
     dst: IpAddr,
     id: u32,
     /// IPv4 only; in IPv6 the first fragment alone decides.
     proto: u8,
+}
+
+impl FragmentName {
+    /// The name of the fragment whose IP header begins `bytes`; `None` if it is none.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let net = net::read(bytes, 0, bytes.len()).ok()?;
+        Some(Self::of(&net, &net.fragment?))
+    }
+
+    fn of(net: &Net, fragment: &Fragment) -> Self {
+        let proto = if fragment.header.is_none() { net.head.proto } else { 0 };
+        Self { src: net.src, dst: net.dst, id: fragment.id, proto }
+    }
 }
 
 #[derive(Debug)]
@@ -98,8 +111,7 @@ impl Defragmenter {
             return Err(Oddity::BadIpHeader);
         }
         self.expire(ts);
-        let proto = if fragment.header.is_none() { net.head.proto } else { 0 };
-        let name = Name { src: net.src, dst: net.dst, id: fragment.id, proto };
+        let name = FragmentName::of(&net, &fragment);
         if !self.packets.contains_key(&name) && self.packets.len() >= PACKETS {
             self.drop_oldest(None);
         }
@@ -148,7 +160,7 @@ impl Defragmenter {
     }
 
     /// Gives up the packet that began first, except `spare`. False if there is none.
-    fn drop_oldest(&mut self, spare: Option<&Name>) -> bool {
+    fn drop_oldest(&mut self, spare: Option<&FragmentName>) -> bool {
         let oldest = self.packets.iter().filter(|(n, _)| Some(*n) != spare).min_by_key(|(_, p)| p.serial).map(|(n, _)| *n);
         let Some(p) = oldest.and_then(|n| self.packets.remove(&n)) else { return false };
         self.given_up = self.given_up.saturating_add(p.pieces.len() as u64);

@@ -10,9 +10,6 @@ use crate::model::oddity::Oddity;
 const HOPS: usize = 32;
 /// Link types that are cheap to read and have no name in the model.
 const PPI: LinkType = LinkType(192);
-/// Darwin's per-interface wrapper, and the number older versions wrote it under.
-const PKTAP: LinkType = LinkType(258);
-const PKTAP_USER2: LinkType = LinkType(149);
 const PRISM: LinkType = LinkType(119);
 const AVS: LinkType = LinkType(163);
 const CISCO_HDLC: LinkType = LinkType(104);
@@ -102,7 +99,7 @@ pub(super) fn enter(link: LinkType, bytes: &[u8]) -> Result<Hop, Oddity> {
         // Version, flags, length, link type, all little-endian.
         PPI => behind_meta(bytes, usize::from(u16_le(bytes, 2).ok_or(SHORT)?), u32_le(bytes, 4).ok_or(SHORT)?),
         // Length, kind, link type, in the byte order of the Mac that wrote it.
-        PKTAP | PKTAP_USER2 => behind_meta(bytes, size(u32_le(bytes, 0).ok_or(SHORT)?), u32_le(bytes, 8).ok_or(SHORT)?),
+        LinkType::PKTAP | LinkType::PKTAP_USER2 => behind_meta(bytes, size(u32_le(bytes, 0).ok_or(SHORT)?), u32_le(bytes, 8).ok_or(SHORT)?),
         LinkType::NFLOG => nflog(bytes),
         _ => Err(Oddity::UnknownLinkType),
     }
@@ -112,7 +109,7 @@ pub(super) fn enter(link: LinkType, bytes: &[u8]) -> Result<Hop, Oddity> {
 /// go on for ever.
 fn behind_meta(bytes: &[u8], len: usize, link: u32) -> Result<Hop, Oddity> {
     let link = LinkType(u16::try_from(link).unwrap_or(u16::MAX));
-    if matches!(link, PPI | PKTAP | PKTAP_USER2) {
+    if matches!(link, PPI | LinkType::PKTAP | LinkType::PKTAP_USER2) {
         return Err(Oddity::UnknownLinkType);
     }
     let inner = enter(link, bytes.get(len..).ok_or(Oddity::ShortLink)?)?;

@@ -20,9 +20,9 @@ mod wifi;
 #[cfg(test)]
 mod tests;
 
-pub use fragments::Defragmenter;
+pub use fragments::{Defragmenter, FragmentName};
 
-use crate::model::frame::{FrameHead, FrameRef, Place};
+use crate::model::frame::{FrameHead, FrameRef, LinkType, Place};
 use crate::model::key::{Endpoint, FlowKey};
 use crate::model::oddity::Oddity;
 use crate::model::packet::Packet;
@@ -95,6 +95,9 @@ pub fn read<'a>(frame: &FrameRef, bytes: &'a [u8]) -> Result<Packet<'a>, Oddity>
         dst: Endpoint::new(net.dst, dst),
         ip: net.head,
         body,
-        owner: owner::find(bytes, net.end),
+        owner: match frame.head.link {
+            LinkType::PKTAP | LinkType::PKTAP_USER2 => owner::process(bytes),
+            _ => owner::find(bytes, net.end),
+        },
     })
 }

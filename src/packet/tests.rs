@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 
 fn head(link: u16, len: usize) -> FrameHead {
-    FrameHead { number: FrameNo(7), ts: Time::from_nanos(1), original: len as u32, link: LinkType(link), iface: 0 }
+    FrameHead { number: FrameNo(7), ts: Time::from_nanos(1), original: len as u32, link: LinkType(link), iface: 0, owner: 0 }
 }
 
 fn frame(link: u16, len: usize, ip_at: u16) -> FrameRef {

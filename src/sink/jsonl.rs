@@ -5,15 +5,15 @@
 
 use super::json::Json;
 use super::output::{NewFile, Output};
-use super::{RunInfo, SCHEMA, Sink, community, filter, names};
-use crate::model::finding::Finding;
+use super::{RunInfo, SCHEMA, Sink, community, filter, names, ooni};
+use crate::model::finding::{Direction, Finding};
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
 use crate::model::note::Fact;
 use crate::model::pulse::{Losses, Pulse, Stats};
 use crate::model::side::{PerSide, Side};
 use crate::model::source::SourceFacts;
-use crate::model::story::{End, ServiceState, Story};
+use crate::model::story::{AppState, End, ServiceState, Story};
 use crate::model::time::Span;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,7 @@ struct Totals {
     flow: u64,
     finding: u64,
     service: u64,
+    app: u64,
 }
 
 /// The sink behind `--out jsonl=PATH`; `-` is standard output.
@@ -203,6 +204,7 @@ impl<W: Output> Jsonl<W> {
         }
         j.key("outcome").str(names::outcome(f.outcome));
         j.key("stage").str(names::stage(f.stage));
+        j.key("ooni_failure").str_or_null(ooni::failure(f));
         j.key("closed").str(names::closed(f.closed));
         j.key("goodput").open();
         j.key("c2s_bps").int_or_null(goodput(f, Side::Client));
@@ -226,6 +228,7 @@ impl<W: Output> Jsonl<W> {
             }
             None => j.null(),
         }
+        resets(j, f);
         j.key("owner").str_or_null(f.owner.as_deref());
         j.key("service");
         match label {
@@ -392,6 +395,25 @@ impl<W: Output> Jsonl<W> {
     }
 }
 
+impl<W: Output> Jsonl<W> {
+    fn app(&mut self, a: &AppState, source: u32) -> io::Result<()> {
+        self.begin_record("app");
+        let j = &mut self.json;
+        j.key("source").plain(format_args!("s{source}"));
+        j.key("name").str(&a.name);
+        j.key("n").open();
+        j.key("attempts").int(a.attempts);
+        j.key("ok").int(a.ok);
+        j.key("failed").int(a.failed);
+        j.close();
+        j.key("flows").int(a.flows);
+        j.key("services").strs(a.services.iter().map(|s| &**s));
+        j.key("findings").strs(a.findings.iter().map(|f| &**f));
+        self.wrote.app += 1;
+        self.end_record()
+    }
+}
+
 impl<W: Output> Sink for Jsonl<W> {
     fn begin(&mut self, run: &RunInfo) -> io::Result<()> {
         self.begin_record("run");
@@ -415,6 +437,9 @@ impl<W: Output> Sink for Jsonl<W> {
         }
         for service in &story.services {
             self.service(service, story.source.index)?;
+        }
+        for app in &story.apps {
+            self.app(app, story.source.index)?;
         }
         Ok(())
     }
@@ -475,6 +500,7 @@ impl<W: Output> Sink for Jsonl<W> {
         j.key("flow").int(self.wrote.flow);
         j.key("finding").int(self.wrote.finding);
         j.key("service").int(self.wrote.service);
+        j.key("app").int(self.wrote.app);
         j.key("packets").int(end.packets);
         j.close();
         j.key("failed_sources").open_list();
@@ -522,6 +548,29 @@ fn both(j: &mut Json, key: &str, c2s: u64, s2c: u64) {
     j.key("c2s").int(c2s);
     j.key("s2c").int(s2c);
     j.close();
+}
+
+/// The header of each reset beside its sender's usual one: what clusters of injectors are told apart by.
+fn resets(j: &mut Json, f: &FlowRecord) {
+    j.key("resets").open_list();
+    for r in f.tcp.iter().flat_map(|t| &t.resets) {
+        let p = &r.packet;
+        let usual = f.tcp.as_ref().and_then(|t| t.side[p.side].ttl.mode());
+        j.open();
+        j.key("frame").int(p.frame.0);
+        j.key("direction").str(Direction::from_side(p.side).name());
+        j.key("flags").plain(p.flags);
+        j.key("ttl").int(p.ttl);
+        j.key("usual_ttl").int_or_null(usual);
+        j.key("ip_id").int_or_null(p.ip_id);
+        j.key("df").bool(p.df);
+        j.key("window").int(p.window);
+        j.key("options").int(p.options);
+        j.key("payload").int(p.len);
+        j.key("fit").str(names::reset_fit(r.fit));
+        j.close();
+    }
+    j.close_list();
 }
 
 /// What the flow's notes say in the record: names, decoys, ALPN, JA4, ECH. One walk over the notes.
@@ -581,7 +630,7 @@ fn service_of(j: &mut Json, l: &Label) {
 }
 
 /// Zeek's letters for a flow without connections: who sent payload, in order of appearance.
-fn datagram_history(f: &FlowRecord) -> &'static str {
+pub(super) fn datagram_history(f: &FlowRecord) -> &'static str {
     match (f.totals.client.first_payload, f.totals.server.first_payload) {
         (Some(c), Some(s)) if s.frame < c.frame => "dD",
         (Some(_), Some(_)) => "Dd",
@@ -642,7 +691,7 @@ mod tests {
         }
         let mut types: Vec<_> = values.iter().map(|v| v["type"].as_str().unwrap()).collect();
         types.dedup();
-        assert_eq!(types, ["run", "source", "flow", "finding", "service", "source", "end"]);
+        assert_eq!(types, ["run", "source", "flow", "finding", "service", "app", "source", "end"]);
         assert_eq!(schema::document()["oneOf"].as_array().unwrap().len(), schema::TYPES.len());
     }
 
@@ -695,7 +744,7 @@ mod tests {
         let source = values.iter().find(|v| v["type"] == "source").unwrap();
         assert_eq!(source["path"], format!("{}.pcap", sample::HOSTILE));
         let end = values.last().unwrap();
-        assert_eq!(end["totals"], json!({"source": 2, "flow": 4, "finding": 2, "service": 4, "packets": 1230}));
+        assert_eq!(end["totals"], json!({"source": 2, "flow": 4, "finding": 2, "service": 4, "app": 1, "packets": 1230}));
         assert_eq!(end["failed_sources"], json!([{"path": "gone.pcap", "why": "no such file"}]));
     }
 }

@@ -147,6 +147,7 @@ mod tests {
                 original: 1200,
                 link: LinkType::ETHERNET,
                 iface: 0,
+                owner: 0,
             };
             b.frames.push(FrameRef { head, at: 0, len: 1000, ip_at: 14, place: Place::Store });
         }

@@ -5,6 +5,8 @@
 //! | `jsonl` | one JSON object a line, the machine's view |
 //! | `human` | one screen of verdict on a terminal |
 //! | `cards` | pages of detectors: `explain`, `rules` |
+//! | `zeek` | Zeek's `conn.log` |
+//! | `ooni` | OONI's words for failures |
 //! | `schema` | JSON Schema of the records |
 //! | `json` | a small serializer that writes into a reused buffer |
 //! | `text` | times, escapes, widths: how strings from the wire become harmless |
@@ -16,8 +18,9 @@
 //! | `evidence` | the packets of a live capture's findings |
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
-//! | `pcapng` | captures: the writer of blocks |
+//! | `pcapng` | the capture with findings as comments, and the writer of its blocks |
 
+use crate::model::piece::Piece;
 use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
 use std::io;
@@ -37,6 +40,7 @@ pub mod keep;
 #[cfg(feature = "live")]
 pub mod metrics;
 pub mod names;
+pub mod ooni;
 pub mod output;
 pub mod pcapng;
 #[cfg(test)]
@@ -45,6 +49,7 @@ pub mod schema;
 #[cfg(feature = "live")]
 pub mod screen;
 pub mod text;
+pub mod zeek;
 
 /// The name and version of the record family, in every JSONL line.
 pub const SCHEMA: &str = "tamperscope/1";
@@ -86,6 +91,15 @@ pub trait Sink: Send {
         let _ = (path, why);
         Ok(())
     }
+    /// Whether it wants every piece of a source after its story, to copy the capture. Such a source is read twice: it must be a file.
+    fn rereads(&self) -> bool {
+        false
+    }
+    /// A piece of the source whose story was told last, in capture order.
+    fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+        let _ = piece;
+        Ok(())
+    }
     /// The run ends; everything must be flushed.
     fn finish(&mut self, end: &End) -> io::Result<()>;
 }
@@ -101,5 +115,9 @@ pub struct OutKind {
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
-pub const OUT_KINDS: &[OutKind] =
-    &[OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open }];
+pub const OUT_KINDS: &[OutKind] = &[
+    OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
+    OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", open: pcapng::open },
+    OutKind { name: "zeek", says: "Zeek's conn.log with our columns behind its own, in a file or directory", open: zeek::open },
+    OutKind { name: "zeek-json", says: "the same as JSON", open: zeek::open_json },
+];

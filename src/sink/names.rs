@@ -1,6 +1,6 @@
 //! The words that the contract gives to values of the model. Written once, so that JSON, schema and screen agree.
 
-use crate::model::flow::{Closed, Outcome, RoleBasis, Stage};
+use crate::model::flow::{Closed, Outcome, ResetFit, RoleBasis, Stage};
 use crate::model::frame::LinkType;
 use crate::model::note::Ech;
 use std::borrow::Cow;
@@ -53,6 +53,18 @@ pub const fn closed(c: Closed) -> &'static str {
     }
 }
 
+/// Name of how a reset fits its receiver.
+pub const fn reset_fit(f: ResetFit) -> &'static str {
+    match f {
+        ResetFit::Exact => "exact",
+        ResetFit::InWindow => "in_window",
+        ResetFit::Stale => "stale",
+        ResetFit::Ahead => "ahead",
+        ResetFit::OnSyn => "on_syn",
+        ResetFit::Unknown => "unknown",
+    }
+}
+
 /// Name of an ECH observation.
 pub const fn ech(e: Ech) -> &'static str {
     match e {
@@ -77,6 +89,7 @@ pub fn link_type(l: LinkType) -> Cow<'static, str> {
         LinkType::IEEE802_11_RADIOTAP => "ieee802_11_radiotap".into(),
         LinkType::IPV4 => "ipv4".into(),
         LinkType::IPV6 => "ipv6".into(),
+        LinkType::PKTAP | LinkType::PKTAP_USER2 => "pktap".into(),
         LinkType::NFLOG => "nflog".into(),
         LinkType::LINUX_SLL2 => "linux_sll2".into(),
         LinkType(n) => format!("linktype-{n}").into(),

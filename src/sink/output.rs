@@ -1,6 +1,7 @@
 //! Where sinks write: files that appear complete or not at all, and pipes whose reader may go away.
 
 use super::{RunInfo, Sink};
+use crate::model::piece::Piece;
 use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
 use std::ffi::OsString;
@@ -18,6 +19,12 @@ pub trait Output: Write + Send {
 }
 
 impl Output for io::Stdout {}
+
+impl Output for Box<dyn Output> {
+    fn commit(&mut self) -> io::Result<()> {
+        (**self).commit()
+    }
+}
 
 /// Memory that can be read after the sink has finished: clones share it.
 #[derive(Clone, Default)]
@@ -137,6 +144,12 @@ impl<S: Sink> Sink for UntilClosed<S> {
     }
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
         self.unless_closed(|s| s.failed(path, why))
+    }
+    fn rereads(&self) -> bool {
+        self.sink.rereads() && !self.closed
+    }
+    fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
+        self.unless_closed(|s| s.piece(piece))
     }
     fn finish(&mut self, end: &End) -> io::Result<()> {
         self.unless_closed(|s| s.finish(end))

@@ -1,10 +1,10 @@
 //! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, none is optional.
 
-use super::SCHEMA;
+use super::{SCHEMA, ooni};
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
-pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "stats", "end"];
+pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "app", "stats", "end"];
 
 /// Role names.
 const ROLES: &[&str] = &["chat", "media", "call", "push", "web", "api"];
@@ -48,6 +48,7 @@ pub fn record(kind: &str) -> Value {
         "finding" => finding(),
         "service" => service(),
         "stats" => stats(),
+        "app" => app(),
         "end" => end(),
         _ => return Value::Bool(false),
     };
@@ -181,6 +182,19 @@ fn flow() -> Fields {
         ("runner_up", or_null(object(vec![("id", text()), ("confidence", share())]))),
         ("brand", text_or_null()),
     ]);
+    let reset = object(vec![
+        ("frame", count()),
+        ("direction", one_of(&["c2s", "s2c"])),
+        ("flags", text()),
+        ("ttl", count()),
+        ("usual_ttl", count_or_null()),
+        ("ip_id", count_or_null()),
+        ("df", yes_no()),
+        ("window", count()),
+        ("options", count()),
+        ("payload", count()),
+        ("fit", one_of(&["exact", "in_window", "stale", "ahead", "on_syn", "unknown"])),
+    ]);
     let names = object(vec![
         ("sni", text_or_null()),
         ("host", text_or_null()),
@@ -214,10 +228,12 @@ fn flow() -> Fields {
         ("history", text()),
         ("outcome", one_of(&["ok", "refused", "reset", "silent_syn", "silent_hello", "muted", "stalled", "unknown"])),
         ("stage", one_of(&["none", "post_syn", "post_ack", "post_psh", "later"])),
+        ("ooni_failure", word_or_null(ooni::FAILURES)),
         ("closed", one_of(&["finished", "idle", "port_reuse", "capture_end", "evicted", "internal"])),
         ("goodput", object(vec![("c2s_bps", count_or_null()), ("s2c_bps", count_or_null())])),
         ("rtt_ms", json!({ "type": ["number", "null"] })),
         ("retransmitted", or_null(object(vec![("c2s", count()), ("s2c", count()), ("c2s_bytes", count()), ("s2c_bytes", count())]))),
+        ("resets", list(reset)),
         ("owner", text_or_null()),
         ("service", or_null(service)),
     ]
@@ -318,9 +334,30 @@ fn stats() -> Fields {
     ]
 }
 
+fn app() -> Fields {
+    vec![
+        ("source", source_id()),
+        ("name", text()),
+        ("n", object(vec![("attempts", count()), ("ok", count()), ("failed", count())])),
+        ("flows", count()),
+        ("services", list(text())),
+        ("findings", list(text())),
+    ]
+}
+
 fn end() -> Fields {
     vec![
-        ("totals", object(vec![("source", count()), ("flow", count()), ("finding", count()), ("service", count()), ("packets", count())])),
+        (
+            "totals",
+            object(vec![
+                ("source", count()),
+                ("flow", count()),
+                ("finding", count()),
+                ("service", count()),
+                ("app", count()),
+                ("packets", count()),
+            ]),
+        ),
         ("failed_sources", list(object(vec![("path", text()), ("why", text())]))),
         ("exit", json!({ "type": "integer" })),
         ("interrupted", yes_no()),

@@ -8,8 +8,16 @@ pub mod ladder;
 pub mod pcap;
 pub mod say;
 pub mod shapes;
+pub mod tools;
 pub mod wire;
 pub mod wrap;
+
+/// An empty folder for one test's files.
+pub fn scratch(name: &str) -> std::path::PathBuf {
+    let dir = std::env::temp_dir().join(format!("tamperscope-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("the temporary folder can be written");
+    dir
+}
 
 /// A small generator (xorshift64*), so that nothing depends on a crate's stream of numbers.
 #[derive(Clone, Debug)]

@@ -255,7 +255,8 @@ mod tests {
 
     /// A frame with Ethernet and an IPv4 header of the sample's client.
     fn frame(n: u64) -> (FrameHead, Vec<u8>) {
-        let head = FrameHead { number: FrameNo(n), ts: Time::from_nanos(n as i64), original: 54, link: LinkType::ETHERNET, iface: 0 };
+        let head =
+            FrameHead { number: FrameNo(n), ts: Time::from_nanos(n as i64), original: 54, link: LinkType::ETHERNET, iface: 0, owner: 0 };
         let mut bytes = vec![0xee; 14];
         bytes.extend([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 192, 168, 1, 2, 149, 154, 167, 99]);
         bytes.extend([0; 20]);

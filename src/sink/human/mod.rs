@@ -8,7 +8,7 @@ use crate::model::finding::{Finding, Grade};
 use crate::model::flow::FlowRecord;
 use crate::model::label::{Label, Role};
 use crate::model::source::SourceFacts;
-use crate::model::story::{End, ServiceState, State, Story};
+use crate::model::story::{AppState, End, ServiceState, State, Story};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -93,6 +93,8 @@ struct Told {
     keep: Option<usize>,
     rest: Rest,
     failed: Vec<(String, String)>,
+    /// Over all sources, by name.
+    apps: BTreeMap<Box<str>, AppState>,
 }
 
 /// Findings that will not be shown: only counted, for a flood of them must not cost a flood of memory.
@@ -224,6 +226,15 @@ impl Told {
         self.sources.push(Source { facts: story.source.clone(), flows: story.flows.len(), findings: story.findings.len() });
         for s in &story.services {
             self.add_service(s);
+        }
+        for a in &story.apps {
+            let row = self.apps.entry(a.name.clone()).or_default();
+            row.attempts += a.attempts;
+            row.ok += a.ok;
+            row.failed += a.failed;
+            row.services.extend(a.services.iter().cloned());
+            row.services.sort_unstable();
+            row.services.dedup();
         }
         let mut told: Vec<(bool, &Finding)> = story.findings.iter().map(|f| (is_circumvention(f, story), f)).collect();
         if let Some(keep) = self.keep.filter(|k| told.len() > *k) {

@@ -22,6 +22,8 @@ const SERVICES_MAX_BESIDE_FINDINGS: usize = 4;
 
 /// Most lines of a finding's title, without where it was.
 const TITLE_ROWS: usize = 2;
+/// Apps shown without `-v`.
+const APPS_MAX: usize = 6;
 /// Most columns of a name in a finding's title.
 const NAME_MAX: usize = 40;
 /// Most frames named in a finding's title.
@@ -31,6 +33,7 @@ const FRAMES_MAX: usize = 2;
 pub fn verdict(style: &Style, told: &Told, end: &End) -> Vec<String> {
     let mut head = quality(style, told);
     head.extend(services(style, told));
+    head.extend(apps(style, told));
     let tail = tail(style, told, end);
     let room = ROWS.saturating_sub(head.len() + tail.len());
     head.extend(findings(style, told, room));
@@ -181,6 +184,29 @@ fn services(style: &Style, told: &Told) -> Vec<String> {
     }
     let worst = rows.get(max).map(|r| format!(", {} or better", r.state.name().replace('_', " ")));
     lines.extend(left_out(style, rows.len().saturating_sub(max), &worst.unwrap_or_default(), hidden));
+    lines
+}
+
+/// What became of each app's connections, the worst first, where the capture names apps.
+fn apps(style: &Style, told: &Told) -> Vec<String> {
+    let mut rows: Vec<_> = told.apps.iter().filter(|(_, a)| a.attempts > 0).collect();
+    if rows.is_empty() {
+        return vec![];
+    }
+    rows.sort_by(|(a, x), (b, y)| (y.failed, y.attempts, a).cmp(&(x.failed, x.attempts, b)));
+    let max = if style.verbose { usize::MAX } else { APPS_MAX };
+    let mut lines = vec![String::new()];
+    let name_width = rows.iter().take(max).map(|(n, _)| text::columns(&style.shown(n))).max().unwrap_or(0).clamp(7, 40);
+    lines.push(style.paint(
+        Paint::Bold,
+        &cut(&format!("  {} {:>5} {:>6}  SERVICES", fit("APP", name_width, style.ascii), "OK", "FAILED"), style.width, style.ascii),
+    ));
+    for (name, a) in rows.iter().take(max) {
+        let numbers = format!("{:>5} {:>6}", grouped(a.ok), grouped(a.failed));
+        let line = format!("  {} {numbers}  {}", fit(&style.shown(name), name_width, style.ascii), style.shown(&a.services.join(" ")));
+        lines.push(cut(line.trim_end(), style.width, style.ascii));
+    }
+    lines.extend(left_out(style, rows.len().saturating_sub(max), "", 0));
     lines
 }
 

@@ -1,0 +1,182 @@
+//! Consumers that are not ours read the records: a JSON Schema validator the JSON Lines of every case, DuckDB the questions' answers and the Zeek log.
+#![allow(missing_docs)]
+
+mod support;
+
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use support::{cases, tools};
+use tamperscope::engine::{self, Plan};
+use tamperscope::sink::jsonl::Jsonl;
+use tamperscope::sink::output::Memory;
+use tamperscope::sink::zeek::{COLUMNS, ConnLog};
+use tamperscope::sink::{Sink, schema};
+
+/// JSON Lines, `conn.log`, and `conn.log` as JSON of one capture.
+fn analyse(input: &Path) -> [String; 3] {
+    let out = [Memory::default(), Memory::default(), Memory::default()];
+    let mut sinks: Vec<Box<dyn Sink>> = vec![
+        Box::new(Jsonl::new(out[0].clone()).relative_to(Path::new(env!("CARGO_MANIFEST_DIR")))),
+        Box::new(ConnLog::new(out[1].clone(), false)),
+        Box::new(ConnLog::new(out[2].clone(), true)),
+    ];
+    engine::run(&Plan { inputs: vec![input.to_owned()], workers: 2, ..Plan::default() }, &mut sinks).unwrap();
+    out.map(|m| String::from_utf8(m.take()).unwrap())
+}
+
+fn python(python: &Path, script: &str, args: &[&Path]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    Command::new(python).arg(script).args(args).output().unwrap()
+}
+
+fn said(out: &Output) -> String {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout.clone()).unwrap()
+}
+
+#[test]
+fn every_record_of_every_case_fits_the_schema() {
+    let Some(py) = tools::python("jsonschema") else { return };
+    let dir = support::scratch("readers-schema");
+    let (schema_file, records_file) = (dir.join("schema.json"), dir.join("records.jsonl"));
+    std::fs::write(&schema_file, schema::document().to_string()).unwrap();
+    let mut all = String::new();
+    for case in cases::all() {
+        all.push_str(&analyse(&cases::input(&case))[0]);
+    }
+    std::fs::write(&records_file, &all).unwrap();
+    let count: Value = serde_json::from_str(&said(&python(&py, "validate.py", &[&schema_file, &records_file]))).unwrap();
+    for kind in schema::TYPES {
+        let lines = all.lines().filter(|l| l.starts_with(&format!("{{\"type\":\"{kind}\""))).count();
+        assert_eq!(count[kind].as_u64().unwrap_or(0), lines as u64, "{kind}");
+        assert!(lines > 0 || *kind == "stats", "no {kind} in any case");
+    }
+    // It can say no: a field too many, one too few, a word it does not know.
+    let flow: Value = all.lines().find(|l| l.starts_with("{\"type\":\"flow\"")).map(|l| serde_json::from_str(l).unwrap()).unwrap();
+    for spoil in [
+        (|f: &mut Value| f["more"] = 1.into()) as fn(&mut Value),
+        |f| drop(f.as_object_mut().unwrap().remove("outcome")),
+        |f| f["outcome"] = "fine".into(),
+        |f| f["packets"]["c2s"] = (-1).into(),
+    ] {
+        let mut spoiled = flow.clone();
+        spoil(&mut spoiled);
+        std::fs::write(&records_file, spoiled.to_string()).unwrap();
+        assert!(!python(&py, "validate.py", &[&schema_file, &records_file]).status.success(), "{spoiled}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// The answers to the questions under `fixtures/queries`, asked of all cases named.
+fn ask(py: &Path, dir: &Path, names: &[&str], questions: &[&str]) -> Vec<Vec<Value>> {
+    for name in names {
+        std::fs::write(dir.join(format!("{name}.jsonl")), &analyse(&cases::input(&cases::root().join(name)))[0]).unwrap();
+    }
+    let records = dir.join("*.jsonl");
+    let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/queries");
+    let files: Vec<PathBuf> = std::iter::once(&"views").chain(questions).map(|q| queries.join(format!("{q}.sql"))).collect();
+    let args: Vec<&Path> = std::iter::once(records.as_path()).chain(files.iter().map(PathBuf::as_path)).collect();
+    let text = said(&python(py, "duck.py", &args));
+    text.lines().skip(1).map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[test]
+fn duckdb_answers_the_usual_questions() {
+    let Some(py) = tools::python("duckdb") else { return };
+    let dir = support::scratch("readers-queries");
+    let cases = ["rst-on-path-tls", "rst-triple-both-ways", "clean-messengers", "sni-hello-dropped", "throttle-policed", "link-pcapdroid"];
+    let answers = ask(&py, &dir, &cases, &["by_service_and_hour", "reset_fingerprints", "bytes_at_death", "by_app"]);
+    let [by_hour, resets, deaths, apps] = &answers[..] else { panic!("{answers:?}") };
+
+    // What the service rows of the records say is what the question answers.
+    let mut failed = 0;
+    for row in by_hour {
+        let n = |key: &str| row[key].as_u64().unwrap_or(0);
+        assert_eq!(n("attempts"), n("ok") + n("failed"), "{row}");
+        assert_eq!(row["failed_share"] == "insufficient", n("attempts") < 5, "{row}");
+        assert!(row["witness"].is_null() || row["witness"] != row["service"], "{row}");
+        failed += n("failed");
+    }
+    assert!(failed > 5, "{by_hour:?}");
+    let hit = by_hour.iter().find(|r| r["surest_finding"].as_str().is_some_and(|s| s.starts_with("confirmed"))).unwrap();
+    assert!(hit["witness_finding"].as_str().unwrap().starts_with("f_") && hit["witness_ok"].as_u64().unwrap() > 0, "{hit}");
+
+    // The injector of rst-on-path-tls: TTL 55 above the server's, no don't-fragment bit.
+    let injected = resets.iter().find(|r| r["ttl_off"] == 55 && r["df"] == false).unwrap_or_else(|| panic!("{resets:?}"));
+    assert!(injected["on_confirmed_findings"].as_u64().unwrap() > 0, "{injected}");
+
+    let n = |key: &str| deaths.iter().map(|r| r[key].as_u64().unwrap()).sum::<u64>();
+    assert!(n("died") > 0 && n("well") > 0 && n("connections") >= n("died") + n("well"), "{deaths:?}");
+    assert_eq!(apps.iter().map(|r| &r["app"]).collect::<Vec<_>>(), vec!["Telegram"; apps.len()]);
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn duckdb_reads_the_zeek_log_and_both_forms_agree() {
+    let Some(py) = tools::python("duckdb") else { return };
+    let dir = support::scratch("readers-zeek");
+    let mut columns = String::new();
+    for (name, kind) in COLUMNS {
+        let sql = match kind {
+            "time" | "interval" => "DOUBLE",
+            "count" | "port" => "UBIGINT",
+            _ => "VARCHAR",
+        };
+        let _ = write!(columns, "{}'{name}': '{sql}'", if columns.is_empty() { "" } else { ", " });
+    }
+    for name in ["rst-on-path-tls", "dns-race", "clean-messengers", "ip-icmp-prohibited"] {
+        let [jsonl, tsv, json] = analyse(&cases::input(&cases::root().join(name)));
+        let (tsv_file, json_file, sql) = (dir.join("conn.log"), dir.join("conn.json"), dir.join("q.sql"));
+        std::fs::write(&tsv_file, &tsv).unwrap();
+        std::fs::write(&json_file, &json).unwrap();
+        let read = format!(
+            "CREATE OR REPLACE TABLE t AS FROM read_csv('{}', delim = '\\t', comment = '#', header = false, nullstr = '-', quote = '', escape = '', auto_detect = false, columns = {{{columns}}});
+             CREATE OR REPLACE TABLE j AS FROM read_json('{}', format = 'newline_delimited', columns = {{{columns}}});
+             SELECT (SELECT count(*) FROM t) AS rows, count(*) AS same FROM t JOIN j ON t.uid = j.uid AND t.\"id.resp_p\" = j.\"id.resp_p\"
+                 AND t.conn_state = j.conn_state AND t.orig_pkts = j.orig_pkts AND abs(t.ts - j.ts) < 1e-6 AND t.verdict IS NOT DISTINCT FROM j.verdict;",
+            tsv_file.display(),
+            json_file.display()
+        );
+        std::fs::write(&sql, read).unwrap();
+        let answer: Value = serde_json::from_str(said(&python(&py, "duck.py", &[Path::new("none"), &sql])).trim()).unwrap();
+        let flows = jsonl.lines().filter(|l| l.starts_with("{\"type\":\"flow\"")).count() as u64;
+        assert_eq!(answer, serde_json::json!([{"rows": flows, "same": flows}]), "{name}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn tshark_names_the_same_processes() {
+    let Some(tshark) = tools::find("tshark") else { return };
+    let input = cases::input(&cases::root().join("phone-pktap"));
+    let fields = ["-T", "fields", "-e", "tcp.port", "-e", "pktap.cmdname", "-e", "pktap.ecmdname"];
+    let shown = said(&Command::new(tshark).arg("-n").arg("-r").arg(&input).args(fields).args(["-Y", "tcp"]).output().unwrap());
+    let mut flows = 0;
+    for flow in analyse(&input)[0].lines().filter(|l| l.starts_with("{\"type\":\"flow\"")) {
+        let flow: Value = serde_json::from_str(flow).unwrap();
+        let port = flow["client"]["port"].to_string();
+        for line in shown.lines().filter(|l| l.split(['\t', ',']).any(|f| f == port)) {
+            let names: Vec<&str> = line.split('\t').skip(1).collect();
+            let want = if names[1].is_empty() { names[0] } else { names[1] };
+            assert_eq!(flow["owner"], want, "{line}");
+            flows += 1;
+        }
+    }
+    assert!(flows > 20, "{shown}");
+}
+
+#[test]
+fn the_zeek_log_of_a_case_is_the_committed_one() {
+    // Written anew with UPDATE_OUTPUTS=1.
+    for (name, form) in [("conn.log", 1), ("conn.json", 2)] {
+        let want = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/outputs/rst-triple-both-ways").join(name);
+        let got = &analyse(&cases::input(&cases::root().join("rst-triple-both-ways")))[form];
+        if std::env::var_os("UPDATE_OUTPUTS").is_some() {
+            std::fs::create_dir_all(want.parent().unwrap()).unwrap();
+            std::fs::write(&want, got).unwrap();
+        }
+        assert_eq!(&std::fs::read_to_string(&want).unwrap_or_default(), got, "{}", want.display());
+    }
+}
