@@ -11,6 +11,7 @@ mod shard;
 mod split;
 
 pub use crate::classify::ServiceInfo;
+pub use reader::shard_of;
 
 use crate::classify;
 use crate::detect;
