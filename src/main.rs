@@ -15,11 +15,6 @@ use tamperscope::{slice, verify};
 
 mod doctor;
 
-/// Flows are many small pieces that live long and are freed together, on other threads than made them: where the system's allocator
-/// spends a fifth of a run of many flows, this one spends a twentieth (measured on whole runs).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Exit codes that the engine does not decide (contract §1).
 mod exit {
     /// Usage or configuration.

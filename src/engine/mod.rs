@@ -26,6 +26,7 @@ pub mod watch;
 mod window;
 
 pub use crate::classify::ServiceInfo;
+pub use reader::shard_of;
 
 use crate::classify;
 use crate::detect;

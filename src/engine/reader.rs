@@ -4,6 +4,7 @@ use super::progress::Progress;
 use super::{Plan, ToCollector, ToShard};
 use crate::capture::{self, CaptureError, Fill, Source};
 use crate::model::frame::{Batch, FrameRef, LinkType, Place, Store};
+use crate::model::key::FlowKey;
 use crate::model::oddity::Oddity;
 use crate::model::source::SourceFacts;
 use crate::model::time::Time;
@@ -68,10 +69,16 @@ fn read_source(
     Ok(dealer.summary(input.as_ref()))
 }
 
+/// The shard, of so many, that gets the packets of a flow. The same in every run, so that a run can be repeated.
+pub fn shard_of(key: &FlowKey, shards: usize) -> usize {
+    let hash = FixedState::with_seed(0x7a6d_7065_7273_636f).hash_one(key);
+    // The upper half: the flow table's own hash map uses another hash.
+    ((hash >> 32) % shards.max(1) as u64) as usize
+}
+
 /// Deals frames by the symmetric hash of their flow key.
 pub(super) struct Dealer<'a> {
     shards: &'a [Sender<ToShard>],
-    hash: FixedState,
     pending: Vec<Option<Batch>>,
     fragments: Defragmenter,
     /// Apps or processes the file named so far.
@@ -93,7 +100,6 @@ impl<'a> Dealer<'a> {
     pub(super) fn new(shards: &'a [Sender<ToShard>]) -> Self {
         Self {
             shards,
-            hash: FixedState::with_seed(0x7a6d_7065_7273_636f),
             pending: shards.iter().map(|_| None).collect(),
             fragments: Defragmenter::default(),
             owners: Arc::default(),
@@ -211,12 +217,8 @@ impl<'a> Dealer<'a> {
         }
     }
 
-    fn shard_of(&self, key: &crate::model::key::FlowKey) -> usize {
-        if self.shards.len() == 1 {
-            return 0;
-        }
-        // The upper half: the flow table's own hash map uses the lower bits of another hash.
-        ((self.hash.hash_one(key) >> 32) % self.shards.len() as u64) as usize
+    fn shard_of(&self, key: &FlowKey) -> usize {
+        if self.shards.len() == 1 { 0 } else { shard_of(key, self.shards.len()) }
     }
 
     fn clock(&mut self, frame: &FrameRef) {
