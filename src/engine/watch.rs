@@ -9,10 +9,10 @@
 use super::collector::{self, Tally};
 use super::glance::Glancer;
 use super::ledger::{Change, Ledger};
+use super::memory;
 use super::pulse::Clock;
 use super::reader::Dealer;
 use super::window::Window;
-use super::memory;
 use super::{Plan, RunError, ShardSummary, Tick, ToCollector, ToShard, shard, shed};
 use crate::capture::live::{Live, Meter};
 use crate::capture::{Fill, Source};
@@ -94,7 +94,9 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
             let (tx, rx) = crossbeam_channel::bounded(super::BATCHES_IN_FLIGHT);
             to_shards.push(tx);
             let out = collect_tx.clone();
-            scope.spawn(move || shard::run(&rx, &out, flows_per_shard, Some(Glancer::new(board, index, flows_per_shard, shelves.get(index).map(|s| &**s)))));
+            scope.spawn(move || {
+                shard::run(&rx, &out, flows_per_shard, Some(Glancer::new(board, index, flows_per_shard, shelves.get(index).map(|s| &**s))))
+            });
         }
         let (done, wishes) = (&done, &wishes);
         let collector = Collector {

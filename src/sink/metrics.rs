@@ -182,10 +182,12 @@ fn page(board: &Board, s: &Stats, open: bool) -> String {
     p.metric("flows_total", "counter", "Flows that ended.", flows);
     let evicted = [(labels(&[("reason", "memory")]), board.flows_evicted() as f64)];
     p.metric("flow_evictions_total", "counter", "Flows closed early to make room.", evicted);
-    p.metric("flows_unwritten_total", "counter", "Records of lone first packets dropped under overload.", [(
-        String::new(),
-        board.flows_unwritten() as f64,
-    )]);
+    p.metric(
+        "flows_unwritten_total",
+        "counter",
+        "Records of lone first packets dropped under overload.",
+        [(String::new(), board.flows_unwritten() as f64)],
+    );
     let findings = pick(&|c| match c {
         Count::Finding(rule, grade) => Some(labels(&[("rule", rule), ("state", Grade::name(*grade))])),
         _ => None,

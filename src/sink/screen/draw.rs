@@ -19,14 +19,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View) {
         lines(frame, area, vec![Line::raw("terminal too small")]);
         return;
     }
-    let [head, losses, tabs, body, foot] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Length(1),
-        Constraint::Min(3),
-        Constraint::Length(1),
-    ])
-    .areas(area);
+    let [head, losses, tabs, body, foot] =
+        Layout::vertical([Constraint::Length(1), Constraint::Length(1), Constraint::Length(1), Constraint::Min(3), Constraint::Length(1)])
+            .areas(area);
     lines(frame, head, vec![title(view, head.width)]);
     lines(frame, losses, vec![lost(view, losses.width)]);
     lines(frame, tabs, vec![pages(view)]);
@@ -100,10 +95,12 @@ fn lost(view: &View, width: u16) -> Line<'static> {
         crate::model::pulse::Shed::Nothing => String::new(),
         shed => format!("  shedding {}", shed.name()),
     };
-    let silent: Vec<String> = s.interfaces.iter().filter(|i| i.link.name() != "up").map(|i| format!("  {} {}", i.name, i.link.name())).collect();
+    let silent: Vec<String> =
+        s.interfaces.iter().filter(|i| i.link.name() != "up").map(|i| format!("  {} {}", i.name, i.link.name())).collect();
     let evicted = if s.flows_evicted > 0 { format!("  evicted {}", s.flows_evicted) } else { String::new() };
     let text = format!("Lost: {}{evicted}{shed}{}", named.join(", "), silent.concat());
-    let style = if s.losses.sum() > 0 || !silent.is_empty() { paint(view, Color::Yellow).add_modifier(Modifier::BOLD) } else { Style::new() };
+    let style =
+        if s.losses.sum() > 0 || !silent.is_empty() { paint(view, Color::Yellow).add_modifier(Modifier::BOLD) } else { Style::new() };
     Line::styled(cut(view, &view.style.shown(&text), width), style)
 }
 
@@ -187,7 +184,11 @@ fn services(frame: &mut Frame<'_>, area: Rect, view: &mut View) {
     let wide = area.width >= 100;
     let mut list = vec![rule(view, "Services", area.width)];
     let why = if wide { "  because / unless" } else { "" };
-    list.push(Line::raw(cut(view, &format!("  {:<28} {:<14} {:>7} {:>7} {:>9}{why}", "service", "state", "ok", "failed", "flows/min"), area.width)));
+    list.push(Line::raw(cut(
+        view,
+        &format!("  {:<28} {:<14} {:>7} {:>7} {:>9}{why}", "service", "state", "ok", "failed", "flows/min"),
+        area.width,
+    )));
     let rows = view.service_rows();
     if rows.is_empty() {
         list.push(Line::raw("  none recognised so far"));
@@ -275,7 +276,7 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
             now = indent.to_owned();
         }
         now.push_str(word);
-        while text::columns(&now) > width {
+        while text::columns(now.trim_end()) > width {
             let mut head = String::new();
             while let Some(c) = now.chars().next().filter(|_| text::columns(&head) < width.saturating_sub(1)) {
                 head.push(c);

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 fn pulse(view: &mut View, uptime: i64) {
     let story = sample::story();
     let losses = Losses { kernel: 12, interface: 0, queue: 3, policy: 99 };
-    let interfaces = vec![InterfaceStats { name: format!("eth0{}", sample::HOSTILE), link: Link::Down, losses, ..InterfaceStats::default() }];
+    let interfaces =
+        vec![InterfaceStats { name: format!("eth0{}", sample::HOSTILE), link: Link::Down, losses, ..InterfaceStats::default() }];
     let stats = Stats {
         seq: 1,
         uptime: Span::from_secs(uptime),

@@ -196,10 +196,11 @@ impl View {
             about.join(" ")
         );
         let because = f.evidence.first().map_or_else(String::new, |e| format!("{} ({}; expected {})", e.says, e.value, e.expected));
-        let unless = f.innocent.iter().find(|i| i.stands).map_or_else(
-            || "no innocent cause considered still stands".to_owned(),
-            |i| format!("{}: {}", i.cause, i.why),
-        );
+        let unless = f
+            .innocent
+            .iter()
+            .find(|i| i.stands)
+            .map_or_else(|| "no innocent cause considered still stands".to_owned(), |i| format!("{}: {}", i.cause, i.why));
         Found {
             id: f.id.clone(),
             grade: f.grade,
@@ -235,12 +236,7 @@ impl View {
         let flows: Vec<&FlowRecord> = f.flows.iter().filter_map(|id| jsonl::find(story, *id)).collect();
         for flow in flows.iter().take(LADDERS) {
             out.push(String::new());
-            out.push(format!(
-                "Packets of {} {} ({})",
-                flow.proto.name(),
-                super::super::human::between(flow),
-                jsonl::flow_id(flow.id)
-            ));
+            out.push(format!("Packets of {} {} ({})", flow.proto.name(), super::super::human::between(flow), jsonl::flow_id(flow.id)));
             for p in &flow.ladder.head {
                 out.push(packet_line(flow, p, f));
             }
