@@ -276,7 +276,7 @@ fn wrap(line: &str, width: usize) -> Vec<String> {
             now = indent.to_owned();
         }
         now.push_str(word);
-        while text::columns(&now) > width {
+        while text::columns(now.trim_end()) > width {
             let mut head = String::new();
             while let Some(c) = now.chars().next().filter(|_| text::columns(&head) < width.saturating_sub(1)) {
                 head.push(c);
