@@ -117,11 +117,12 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
     }
     let plan = engine_plan(args, around)?;
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    let style = around.style(args);
     // Files come first, so that they are complete before anybody is told that the run has ended.
     let mut piped = Vec::new();
     for out in outs {
         let list = if out.path == Path::new("-") { &mut piped } else { &mut sinks };
-        let sink = (out.kind.open)(&out.path).map_err(|e| Wrong(format!("cannot write {}: {e}", out.path.display())))?;
+        let sink = (out.kind.open)(&out.path, &style).map_err(|e| Wrong(format!("cannot write {}: {e}", out.path.display())))?;
         list.push(sink);
     }
     let files = !sinks.is_empty();
@@ -129,7 +130,7 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
     if args.json {
         sinks.push(shielded(Jsonl::new(io::stdout()), files));
     } else if to_stdout == 0 {
-        sinks.push(shielded(Human::new(io::stdout(), around.style(args)), files));
+        sinks.push(shielded(Human::new(io::stdout(), style), files));
     }
     Ok(Analysis { plan, sinks })
 }

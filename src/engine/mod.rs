@@ -140,7 +140,12 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let workers = plan.workers.max(1);
     let by_memory = usize::try_from(plan.max_memory / BYTES_PER_FLOW).unwrap_or(usize::MAX);
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
-    let run_info = RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(&book)) };
+    let run_info = RunInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        args_shown: args_shown(plan),
+        rules_sha256: Some(rules_sha256(&book)),
+        cards: crate::detect::ALL.iter().map(|d| d.card()).collect(),
+    };
     for sink in sinks.iter_mut() {
         sink.begin(&run_info)?;
     }

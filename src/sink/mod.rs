@@ -13,6 +13,7 @@
 //! | `filter` | Wireshark display filters |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
 
+use crate::model::finding::Card;
 use crate::model::story::{End, Story};
 use std::io;
 
@@ -43,6 +44,8 @@ pub struct RunInfo {
     pub args_shown: Vec<String>,
     /// Hash of the rules and services in force, lower-case hex.
     pub rules_sha256: Option<String>,
+    /// Pages of the detectors that judge, for outputs that quote them.
+    pub cards: Vec<&'static Card>,
 }
 
 /// Something that renders a run: told once of its beginning, of each source when that source is complete, and of its end.
@@ -72,8 +75,8 @@ pub struct OutKind {
     pub name: &'static str,
     /// One sentence for the usage text.
     pub says: &'static str,
-    /// Makes the sink that writes to `path`.
-    pub open: fn(&std::path::Path) -> io::Result<Box<dyn Sink>>,
+    /// Makes the sink that writes to `path`. What the user wants to see is in the style; outputs for machines show everything and ignore it.
+    pub open: fn(&std::path::Path, &human::Style) -> io::Result<Box<dyn Sink>>,
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
