@@ -468,7 +468,7 @@ fn datagram_history(f: &FlowRecord) -> &'static str {
 }
 
 /// Payload bits per second between the first and the last packet with payload, repetitions not counted.
-fn goodput(f: &FlowRecord, side: Side) -> Option<u64> {
+pub(super) fn goodput(f: &FlowRecord, side: Side) -> Option<u64> {
     let totals = &f.totals[side];
     let (first, last) = (totals.first_payload?, totals.last_payload?);
     let ns = u128::try_from(last.ts.since(first.ts).nanos()).ok().filter(|&ns| ns > 0)?;

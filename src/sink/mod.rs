@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `jsonl` | one JSON object a line, the machine's view |
 //! | `human` | one screen of verdict on a terminal |
+//! | `html` | a report for people, one file |
 //! | `cards` | pages of detectors: `explain`, `rules` |
 //! | `schema` | JSON Schema of the records |
 //! | `json` | a small serializer that writes into a reused buffer |
@@ -22,6 +23,7 @@ pub mod cards;
 mod check;
 pub mod community;
 pub mod filter;
+pub mod html;
 pub mod human;
 pub mod json;
 pub mod jsonl;
@@ -80,5 +82,7 @@ pub struct OutKind {
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
-pub const OUT_KINDS: &[OutKind] =
-    &[OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open }];
+pub const OUT_KINDS: &[OutKind] = &[
+    OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
+    OutKind { name: "html", says: "a report for people, in one file", open: html::open },
+];
