@@ -2,8 +2,9 @@
 
 use super::mask::Mask;
 use super::speed::{self, Lane};
+use super::timeline::Leg;
 use super::{draw, ladder, marks, timeline, words};
-use crate::model::finding::{Card, Control, Evidence, Finding, Innocent, Kind};
+use crate::model::finding::{Card, Control, Evidence, Finding, Grade, Innocent, Kind};
 use crate::model::flow::{FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
 use crate::model::label::Label;
@@ -72,18 +73,14 @@ pub fn body(f: &Finding, around: &Around<'_>) -> Markup {
     let best = flows.iter().rev().max_by_key(|flow| flow.ladder.iter().filter(|p| frames.contains(&p.frame)).count());
     html! {
         p.lead {
-            @if let Some(card) = around.card { (tidy(card.claim)) " " }
+            (hedge(f.grade)) @if let Some(card) = around.card { (tidy(card.claim)) " " }
             "Seen on " (text::counted(f.flows.len() as u64, noun)) " to " bdi { (text::cut(&target(f, story), 300, false)) }
             @if let Some(bps) = f.rate_bps { ", held to about " (text::rate(bps)) }
             ", first on " (text::clock(f.started)) "."
         }
         p { span class=(words::grade_class(f.grade)) { (f.grade.name()) } " " (words::grade(f.grade)) }
         div.two {
-            div {
-                @if let Some(flow) = best {
-                    (ladder::figure(flow, &frames, story.source.quality.vantage, &around.mask.of(flow.client.ip), &server(flow, around.mask)))
-                }
-            }
+            div { @for picture in pictures(f, &flows, best.copied(), around) { (picture) } }
             div {
                 (because(&f.evidence))
                 (unless(&f.innocent))
@@ -91,7 +88,6 @@ pub fn body(f: &Finding, around: &Around<'_>) -> Markup {
                 (needs(f))
             }
         }
-        (pictures(f, &flows, best.copied(), around))
         (check(f, &flows, around))
     }
 }
@@ -122,7 +118,7 @@ fn because(evidence: &[Evidence]) -> Markup {
                 li {
                     bdi { (text::cut(&e.says, SENTENCE_MAX, false)) }
                     @if !e.value.is_empty() { ": " bdi.value { (text::cut(&e.value, SENTENCE_MAX, false)) } }
-                    @if !e.expected.is_empty() { span.dim { "; expected without interference: " } bdi { (text::cut(&e.expected, SENTENCE_MAX, false)) } }
+                    @if !matches!(&*e.expected, "" | "-") { span.dim { "; expected without interference: " } bdi { (text::cut(&e.expected, SENTENCE_MAX, false)) } }
                     (frames_named(&e.frames))
                 }
             }
@@ -173,10 +169,27 @@ fn needs(f: &Finding) -> Markup {
     }
 }
 
-/// Pictures that the data allow.
-fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, around: &Around<'_>) -> Markup {
+/// How far the claim may be taken.
+const fn hedge(grade: Grade) -> &'static str {
+    match grade {
+        Grade::Confirmed => "",
+        Grade::Likely => "Likely: ",
+        Grade::Possible => "Possible, but not established: ",
+    }
+}
+
+/// Pictures that the data allow. The packets come first, except where only their sum tells.
+fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, around: &Around<'_>) -> Vec<Markup> {
     let story = around.story;
+    let frames: BTreeSet<FrameNo> = f.frames.iter().copied().collect();
+    let packets = |most: usize| {
+        let (client, server) = best.map(|flow| (around.mask.of(flow.client.ip), server(flow, around.mask)))?;
+        best.map(|flow| ladder::figure(flow, &frames, story.source.quality.vantage, &client, &server, most))
+    };
     let mut out: Vec<Markup> = Vec::new();
+    if f.kind != Kind::Throttling {
+        out.extend(packets(ladder::ROWS_MAX));
+    }
     if matches!(f.kind, Kind::RstInjection | Kind::SniFiltering | Kind::IpBlocking) {
         let with_resets = best.into_iter().chain(flows.iter().copied()).find_map(marks::headers);
         out.extend(with_resets);
@@ -187,19 +200,20 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
         let lanes = story.flows.iter().filter(|o| speed::comparable(o, flows, side)).take(COMPARED_MAX);
         let lanes = lanes.map(|o| Lane { flow: o, name: around.name(o), hit: f.flows.contains(&o.id) }).collect();
         out.extend(speed::goodputs(lanes, side));
+        out.extend(packets(ladder::ROWS_FEW));
     }
     if f.kind == Kind::ConnectionFreeze {
         let own = |o: &FlowRecord| f.flows.contains(&o.id);
         let others = story.flows.iter().filter(|o| own(o) || (o.outcome == Outcome::Ok && flows.iter().any(|x| x.client.ip == o.client.ip)));
-        out.extend(marks::deaths(others));
+        out.extend(marks::deaths(others, 1));
     }
     if f.kind == Kind::UdpBlocking {
         let near = |o: &&FlowRecord| f.flows.contains(&o.id) || flows.iter().any(|x| x.client.ip == o.client.ip);
         let legs = story.flows.iter().filter(|o| timeline::is_leg(o, around.label(o)) || f.flows.contains(&o.id)).filter(near);
-        let legs: Vec<_> = legs.take(COMPARED_MAX).map(|o| (o, service_title(o, around))).collect();
+        let legs: Vec<_> = legs.take(COMPARED_MAX).map(|o| Leg { flow: o, service: service_title(o, around), hit: f.flows.contains(&o.id) }).collect();
         out.extend(timeline::legs(&legs, around.mask));
     }
-    html! { @if !out.is_empty() { div.two { @for picture in &out { (picture) } } } }
+    out
 }
 
 fn service_title(flow: &FlowRecord, around: &Around<'_>) -> Option<String> {

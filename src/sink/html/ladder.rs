@@ -11,8 +11,9 @@ use crate::sink::text;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
 
-/// Most packets drawn.
-const ROWS_MAX: usize = 30;
+/// Most packets drawn where they show what happened, and where only their sum does.
+pub const ROWS_MAX: usize = 22;
+pub const ROWS_FEW: usize = 10;
 /// Most columns of the words above an arrow.
 const LABEL_MAX: usize = 42;
 /// Height of a packet's row.
@@ -28,9 +29,10 @@ enum Row<'a> {
     Gap(u64),
 }
 
-/// The ladder of one flow as a figure. `frames` are those the finding rests on, `client` and `server` what stands for the two ends.
-pub fn figure(flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, client: &str, server: &str) -> Markup {
-    let rows = rows(flow, frames);
+/// The ladder of one flow as a figure. `frames` are those the finding rests on, `client` and `server` what stands for the two ends,
+/// `most` how many packets to draw.
+pub fn figure(flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, client: &str, server: &str, most: usize) -> Markup {
+    let rows = rows(flow, frames, most);
     let tap = match vantage {
         Vantage::Client => CLIENT + 32.0,
         Vantage::Server => SERVER - 32.0,
@@ -39,17 +41,18 @@ pub fn figure(flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, c
     let top = 34.0;
     let height = top + ROW * rows.len() as f64 + 8.0;
     let hits = rows.iter().filter(|r| hit(r, frames)).count();
+    let more = frames.len().saturating_sub(hits);
     let title = format!("Packets between {client} and {server}");
     let says = format!(
-        "Time runs downwards, in seconds since the first packet. The dot is where the capture saw the packet{}. {} with ◆ and a thick arrow: {}.",
+        "Time runs downwards, in seconds since the first packet. The dot is where the capture saw the packet{}; what is beyond it must be inferred. Marked ◆, with a thick arrow: {} of the evidence{}.",
         match vantage {
             Vantage::Unknown => ", somewhere on the way",
             Vantage::Client => ", near the client",
             Vantage::Server => ", near the server",
             Vantage::Mid => ", on the path",
         },
-        if hits == 1 { "Evidence" } else { "Evidence," },
         text::counted(hits as u64, "packet"),
+        if more > 0 { format!("; {more} more of its frames are elsewhere") } else { String::new() },
     );
     let inside = html! {
         text.b x=(draw::px(CLIENT)) y="12" text-anchor="middle" { "client" }
@@ -80,10 +83,10 @@ fn hit(row: &Row<'_>, frames: &BTreeSet<FrameNo>) -> bool {
 }
 
 /// What is drawn: the beginning, the end, and the evidence with its neighbours.
-fn rows<'a>(flow: &'a FlowRecord, frames: &BTreeSet<FrameNo>) -> Vec<Row<'a>> {
+fn rows<'a>(flow: &'a FlowRecord, frames: &BTreeSet<FrameNo>, most: usize) -> Vec<Row<'a>> {
     let all: Vec<&Brief> = flow.ladder.iter().collect();
     let mut keep = vec![false; all.len()];
-    let mut room = ROWS_MAX;
+    let mut room = most;
     let mut take = |i: usize| {
         if let Some(k) = keep.get_mut(i)
             && !*k
@@ -94,9 +97,9 @@ fn rows<'a>(flow: &'a FlowRecord, frames: &BTreeSet<FrameNo>) -> Vec<Row<'a>> {
         }
     };
     let hits: Vec<usize> = all.iter().enumerate().filter(|(_, p)| frames.contains(&p.frame)).map(|(i, _)| i).collect();
-    hits.iter().take(ROWS_MAX / 2).for_each(|i| take(*i));
+    hits.iter().take(most / 2).for_each(|i| take(*i));
     (0..4).for_each(&mut take);
-    for i in hits.iter().take(ROWS_MAX / 2) {
+    for i in hits.iter().take(most / 2) {
         [i.saturating_sub(1), i + 1].into_iter().for_each(&mut take);
     }
     (all.len().saturating_sub(3)..all.len()).for_each(&mut take);
@@ -157,11 +160,10 @@ fn arrow(flow: &FlowRecord, row: &Row<'_>, y: f64, tap: f64, hit: bool) -> Marku
     let line = y + 19.0;
     let back = if to > from { -7.0 } else { 7.0 };
     let head = format!("M{} {} l{} -4 v8 z", draw::px(to), draw::px(line), draw::px(back));
-    let hit_class = hit.then_some("hit");
     html! {
         text.t x="0" y=(draw::px(y + 15.0)) { (seconds(flow, at)) }
-        path.pk class=[hit_class] d=(format!("M{} {} H{}", draw::px(from), draw::px(line), draw::px(to + back * 0.7))) {}
-        path.pkh class=[hit_class] d=(head) {}
+        path.pk.hit[hit] d=(format!("M{} {} H{}", draw::px(from), draw::px(line), draw::px(to + back * 0.7))) {}
+        path.pkh.hit[hit] d=(head) {}
         @if matches!(row, Row::Packet(_)) { circle.dot cx=(draw::px(tap)) cy=(draw::px(line)) r="2.4" {} }
         text.halo.b[hit].hit[hit] x=(draw::px((CLIENT + SERVER) / 2.0)) y=(draw::px(y + 13.0)) text-anchor="middle" { (text::cut(&says, LABEL_MAX, false)) }
         text.b[hit] x="400" y=(draw::px(y + 15.0)) text-anchor="end" { @if hit { "◆ " } (frame.0) }
@@ -175,12 +177,12 @@ fn seconds(flow: &FlowRecord, at: Time) -> String {
 /// Flags, payload and what was said, in a few words.
 fn label(flow: &FlowRecord, p: &Brief) -> String {
     let mut parts = Vec::new();
+    let said = said(flow, p.frame);
     if flow.tcp.is_some() {
-        parts.push(flags(p));
+        // What was said tells more than that something was.
+        parts.extend(Some(flags(p)).filter(|f| said.is_none() || f != DATA));
     }
-    if let Some(said) = said(flow, p.frame) {
-        parts.push(said);
-    }
+    parts.extend(said);
     if p.len > 0 {
         parts.push(format!("{} B", p.len));
     }
@@ -193,13 +195,16 @@ fn label(flow: &FlowRecord, p: &Brief) -> String {
     parts.join(" ")
 }
 
+/// Flags that only go with data.
+const DATA: &str = "data";
+
 fn flags(p: &Brief) -> String {
     let all = [(p.flags.syn(), "SYN"), (p.flags.fin(), "FIN"), (p.flags.rst(), "RST"), (p.flags.psh(), "PSH"), (p.flags.ack(), "ACK")];
     let set: Vec<&str> = all.iter().filter(|(on, _)| *on).map(|(_, n)| *n).collect();
     match set.as_slice() {
         [] => "no flags".to_owned(),
         // Beside data, PSH and ACK tell nothing.
-        ["PSH", "ACK"] | ["ACK"] if p.len > 0 => "data".to_owned(),
+        ["PSH", "ACK"] | ["ACK"] if p.len > 0 => DATA.to_owned(),
         set => set.join("+"),
     }
 }

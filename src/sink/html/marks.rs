@@ -9,9 +9,6 @@ use maud::{Markup, html};
 
 /// Steps of the histogram.
 const STEPS: usize = 24;
-/// Fewer connections are told in the table of the finding, not drawn.
-const DEATHS_FEW: usize = 2;
-
 /// TTL and IP identification of resets beside the other packets of the side they claim to come from.
 pub fn headers(flow: &FlowRecord) -> Option<Markup> {
     let tcp = flow.tcp.as_deref()?;
@@ -77,8 +74,8 @@ fn panel(packets: &[&Brief], x: &Scale, y: &Scale, (left, right): (f64, f64), va
     }
 }
 
-/// Bytes that had arrived from the server when connections died, beside those of connections that went well.
-pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>) -> Option<Markup> {
+/// Bytes that had arrived from the server when connections died, beside those of connections that went well; `None` below `few` deaths.
+pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Option<Markup> {
     let (mut died, mut well): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
     for f in flows {
         let Some(tcp) = f.tcp.as_deref() else { continue };
@@ -92,7 +89,7 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>) -> Option<Markup>
             _ => {}
         }
     }
-    if died.len() < DEATHS_FEW {
+    if died.len() < few {
         return None;
     }
     // Beyond twice the largest death the others are all alike: they lived.

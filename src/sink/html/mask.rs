@@ -114,9 +114,14 @@ fn name(into: &mut BTreeMap<IpAddr, usize>, ip: IpAddr) {
     into.entry(ip).or_insert(next);
 }
 
-/// The other person of a call, as far as can be told: media over UDP to an address that no service file knows.
+/// Ports of STUN and TURN servers (RFC 8489, RFC 8656, and those of the large operators): who is asked there is a machine, not a person.
+const RELAY_PORTS: [u16; 7] = [3478, 3479, 3480, 3481, 5349, 5350, 19302];
+
+/// The other person of a call, as far as can be told: media over UDP to an address that no service file knows and that is no relay.
 fn is_peer(f: &FlowRecord, label: Option<&Label>) -> bool {
-    f.proto == Proto::UDP && matches!(f.app, Some("rtp" | "dtls" | "stun")) && label.is_none_or(|l| l.grade < LabelGrade::Probable)
+    let media = f.proto == Proto::UDP && matches!(f.app, Some("rtp" | "rtcp" | "dtls" | "stun"));
+    let relay = RELAY_PORTS.contains(&f.server.port) || f.notes.stun().any(|(_, s)| s.realm.is_some());
+    media && !relay && label.is_none_or(|l| l.grade < LabelGrade::Probable)
 }
 
 /// 0 is `A`, 25 `Z`, 26 `AA`.

@@ -18,7 +18,7 @@
 
 use super::human::{Style, Told};
 use super::output::{NewFile, Output};
-use super::{RunInfo, Sink};
+use super::{RunInfo, Sink, text};
 use crate::model::finding::Card;
 use crate::model::story::{End, Story};
 use maud::{Markup, html};
@@ -113,7 +113,6 @@ impl<W: Output> Sink for Html<W> {
             *place = Some((title, self.mask.seal(&finding::body(f, &around))));
         }
         if self.sources.len() < SOURCES_MAX {
-            // Whether it is the only one is known at the end; a heading of its own does no harm then.
             let section = page::source(story, &self.mask, &self.style);
             self.sources.push(self.mask.seal(&section));
         }
@@ -147,8 +146,10 @@ impl<W: Output> Sink for Html<W> {
         let summary = page::summary(&self.told, &found[..told_of], found.len(), &titles, &self.run, end, &self.style);
         let services = (!self.told.nothing_seen()).then(|| page::services(&self.told, &self.style, &of_service));
         let captures = several.then(|| page::sources(&self.told));
-        let names: Vec<_> = found.iter().take(told_of).map(|f| words::file_name(&f.path).to_owned()).collect();
-        let (more, in_detail) = (found.len() - told_of, self.told.sources.len() - self.sources.len());
+        let names = page::names(&self.told);
+        let of_path = |path: &str| self.told.sources.iter().zip(&names).find(|(s, _)| s.facts.path == path).map(|(_, n)| n.clone());
+        let files: Vec<_> = found.iter().take(told_of).map(|f| of_path(&f.path).filter(|_| several)).collect();
+        let more = found.len() - told_of;
 
         self.put(&head)?;
         self.out.write_all(page::style().as_bytes())?;
@@ -156,10 +157,8 @@ impl<W: Output> Sink for Html<W> {
         self.put(&summary)?;
         self.out.write_all(b"<main>\n")?;
         let sources = std::mem::take(&mut self.sources);
-        if let Some(captures) = captures {
-            self.put(&captures)?;
-        } else {
-            self.pieces("The capture", &sources, 0)?;
+        if !several {
+            self.captures("The capture", None, &names, &sources)?;
         }
         if let Some(services) = services {
             self.put(&services)?;
@@ -169,11 +168,10 @@ impl<W: Output> Sink for Html<W> {
             self.put(&html! { p { "No interference was found that the capture could show." } })?;
         }
         let pages = std::mem::take(&mut self.pages);
-        for (n, (at, file)) in shown.iter().zip(&names).enumerate() {
+        for (n, (at, file)) in shown.iter().zip(&files).enumerate() {
             let Some(Some((title, body))) = pages.get(*at) else { continue };
             let n = n + 1;
-            let file = several.then(|| file.as_str());
-            self.put(&page::finding_head(n, title, file))?;
+            self.put(&page::finding_head(n, title, file.as_deref()))?;
             self.out.write_all(body.as_bytes())?;
             self.out.write_all(b"\n</article>\n")?;
         }
@@ -181,8 +179,8 @@ impl<W: Output> Sink for Html<W> {
             self.put(&html! { p { "And " (more) " more that are no surer than these: see the records (" code { "--out jsonl=FILE" } ")." } })?;
         }
         self.out.write_all(b"</section>\n")?;
-        if several && !sources.is_empty() {
-            self.pieces("Each capture", &sources, in_detail)?;
+        if let Some(table) = captures.filter(|_| !names.is_empty()) {
+            self.captures("The captures", Some(&table), &names, &sources)?;
         }
         self.put(&page::reading())?;
         if !rules.is_empty() {
@@ -197,14 +195,19 @@ impl<W: Output> Sink for Html<W> {
 }
 
 impl<W: Output> Html<W> {
-    /// Sections that were finished before, under one heading.
-    fn pieces(&mut self, heading: &str, sections: &[String], more: usize) -> io::Result<()> {
+    /// The captures: a table if there are several, then each with its name.
+    fn captures(&mut self, heading: &str, table: Option<&Markup>, names: &[String], sections: &[String]) -> io::Result<()> {
         self.out.write_all(b"<section>\n")?;
         self.put(&html! { h2 { (heading) } })?;
-        for s in sections {
-            self.out.write_all(s.as_bytes())?;
+        if let Some(table) = table {
+            self.put(table)?;
+        }
+        for (name, section) in names.iter().zip(sections) {
+            self.put(&html! { h3 { bdi { (text::cut(name, 120, false)) } } })?;
+            self.out.write_all(section.as_bytes())?;
             self.out.write_all(b"\n")?;
         }
+        let more = names.len().saturating_sub(sections.len());
         if more > 0 {
             self.put(&html! { p.dim { "and " (more) " more." } })?;
         }

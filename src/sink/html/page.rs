@@ -3,7 +3,7 @@
 use super::finding::tidy;
 use super::mask::Mask;
 use super::{draw, marks, timeline, words};
-use crate::model::finding::{Card, Grade};
+use crate::model::finding::{Card, Grade, Kind};
 use crate::model::source::{SourceFacts, Vantage};
 use crate::model::story::{End, Story};
 use crate::sink::RunInfo;
@@ -21,6 +21,8 @@ const CSS: &str = include_str!("style.css");
 const LISTED_MAX: usize = 500;
 /// Most services in the grid.
 const SERVICES_MAX: usize = 300;
+/// Fewer deaths show no pattern.
+const DEATHS_FEW: usize = 4;
 /// Most findings in the contents.
 const CONTENTS_MAX: usize = 100;
 
@@ -50,15 +52,21 @@ pub fn style() -> String {
 /// `report.pcap`, or how many captures.
 pub fn subject(told: &Told) -> String {
     match (told.sources.as_slice(), told.failed.as_slice()) {
-        ([one], []) => words::file_name(&one.facts.path).to_owned(),
+        ([_], []) => names(told).concat(),
         ([], []) => "no capture".to_owned(),
         (read, failed) => counted((read.len() + failed.len()) as u64, "capture"),
     }
 }
 
+/// The names of the captures, in the order they were read.
+pub fn names(told: &Told) -> Vec<String> {
+    words::file_names(&told.sources.iter().map(|s| s.facts.path.as_str()).collect::<Vec<_>>())
+}
+
 /// Heading, answer in one sentence, what was asked, what follows.
 pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run: &RunInfo, end: &End, style: &Style) -> Markup {
     let rows = told.rows(style);
+    let failed = words::file_names(&told.failed.iter().map(|f| f.0.as_str()).collect::<Vec<_>>());
     let hidden = (told.findings.iter().filter(|f| f.circumvention).count(), told.services.iter().filter(|r| r.circumvention).count());
     let hidden = if style.show_circumvention { (0, 0) } else { hidden };
     html! {
@@ -73,7 +81,7 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
                 dt { "Asked" } dd {
                     "Which services are in " (counted((told.sources.len() + told.failed.len()) as u64, "capture"))
                     ", and what the network did to them"
-                    @if !run.args_shown.is_empty() { ", with " @for a in &run.args_shown { code { (a) } " " } }
+                    @if !run.args_shown.is_empty() { ", with " @for a in &run.args_shown { code.opt { (a) } " " } }
                 }
                 dt { "Made with" } dd {
                     "tamperscope " (run.version)
@@ -85,7 +93,7 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
         @if !told.failed.is_empty() {
             div.box {
                 p { b { "Not analysed: " (counted(told.failed.len() as u64, "capture")) "." } }
-                ul { @for (path, why) in told.failed.iter().take(LISTED_MAX) { li { bdi { (words::file_name(path)) } ": " bdi { (why) } } } }
+                ul { @for (path, (_, why)) in failed.iter().zip(&told.failed).take(LISTED_MAX) { li { bdi { (path) } ": " bdi { (why) } } } }
             }
         }
         @if end.interrupted { div.box { p { "The run was interrupted: this is what was read until then." } } }
@@ -104,7 +112,10 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
         @if hidden != (0, 0) {
             p.dim {
                 "Left out on purpose, because they name ways around blocking: "
-                (counted(hidden.0 as u64, "finding")) " and " (counted(hidden.1 as u64, "service")) "."
+                @if hidden.0 > 0 { (counted(hidden.0 as u64, "finding")) }
+                @if hidden.0 > 0 && hidden.1 > 0 { " and " }
+                @if hidden.1 > 0 { (counted(hidden.1 as u64, "service")) }
+                ". The option " code.opt { "--show-circumvention" } " shows them."
             }
         }
     }
@@ -152,23 +163,23 @@ pub fn sources(told: &Told) -> Markup {
     let rows: Vec<Vec<String>> = told
         .sources
         .iter()
+        .zip(names(told))
         .take(LISTED_MAX)
-        .map(|s| {
+        .map(|(s, name)| {
             let q = screen::flaws(&s.facts);
             vec![
-                words::file_name(&s.facts.path).to_owned(),
+                name,
                 text::grouped(s.facts.packets),
                 text::grouped(s.flows as u64),
                 s.findings.to_string(),
-                screen::vantage(&s.facts),
+                s.facts.quality.vantage.name().to_owned(),
                 if q.is_empty() { "nothing noticed".to_owned() } else { q.join(", ") },
             ]
         })
         .collect();
     let heads = ["capture", "#packets", "#flows", "#findings", "seen from", "flaws"];
     html! {
-        section {
-            h2 { "The captures" }
+        div {
             div.scroll tabindex="0" role="region" aria-label="Captures" { (draw::table("Captures in the order they were read", &heads, &rows)) }
             @if told.sources.len() > rows.len() { p.dim { "and " (told.sources.len() - rows.len()) " more." } }
         }
@@ -179,18 +190,22 @@ pub fn sources(told: &Told) -> Markup {
 pub fn source(story: &Story, mask: &Mask, style: &Style) -> Markup {
     let s = &story.source;
     let flaws = screen::flaws(s);
-    let name = words::file_name(&s.path);
     let label = |i: usize| story.labels.get(i).and_then(Option::as_ref);
+    // A finding about calls draws them itself.
+    let told = story.findings.iter().any(|f| f.kind == Kind::UdpBlocking);
     let legs: Vec<_> = story
         .flows
         .iter()
         .enumerate()
-        .filter(|(i, f)| timeline::is_leg(f, label(*i)))
-        .map(|(i, f)| (f, label(i).filter(|l| style.show_circumvention || !l.circumvention).map(|l| l.title.to_string())))
+        .filter(|(i, f)| !told && timeline::is_leg(f, label(*i)))
+        .map(|(i, flow)| {
+            let service = label(i).filter(|l| style.show_circumvention || !l.circumvention).map(|l| l.title.to_string());
+            timeline::Leg { flow, service, hit: false }
+        })
         .collect();
     let pictures: Vec<Markup> =
-        [timeline::connections(story), timeline::legs(&legs, mask), marks::deaths(story.flows.iter())].into_iter().flatten().collect();
-    let inside = html! {
+        [timeline::connections(story), timeline::legs(&legs, mask), marks::deaths(story.flows.iter(), DEATHS_FEW)].into_iter().flatten().collect();
+    html! {
         ul {
             li { (counted(s.packets, "packet")) " in " (counted(story.flows.len() as u64, "flow")) (screen::lasting(s)) ", " (s.format) "." }
             li { (vantage(s)) }
@@ -210,12 +225,6 @@ pub fn source(story: &Story, mask: &Mask, style: &Style) -> Markup {
         }
         p.dim { "Nothing found means: nothing that this capture could show and these rules look for." }
         @if !pictures.is_empty() { div.two { @for p in &pictures { (p) } } }
-    };
-    html! {
-        section {
-            h3 { bdi { (text::cut(name, 120, false)) } }
-            (inside)
-        }
     }
 }
 

@@ -84,26 +84,37 @@ pub fn is_leg(f: &FlowRecord, label: Option<&Label>) -> bool {
     f.proto == Proto::UDP && (media || label.is_some_and(|l| l.role == Some(Role::Call)))
 }
 
+/// A leg to draw.
+pub struct Leg<'a> {
+    /// The flow.
+    pub flow: &'a FlowRecord,
+    /// Its service, if it may be named.
+    pub service: Option<String>,
+    /// The finding is about it.
+    pub hit: bool,
+}
+
 /// The legs of calls: when each side sent, on which leg.
-pub fn legs(legs: &[(&FlowRecord, Option<String>)], mask: &Mask) -> Option<Markup> {
-    let shown: Vec<&(&FlowRecord, Option<String>)> = legs.iter().take(LEGS_MAX).collect();
-    let from = shown.iter().map(|(f, _)| f.first.ts).min()?;
-    let to = shown.iter().map(|(f, _)| f.last.ts).max()?;
+pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
+    let shown: Vec<&Leg<'_>> = legs.iter().take(LEGS_MAX).collect();
+    let from = shown.iter().map(|l| l.flow.first.ts).min()?;
+    let to = shown.iter().map(|l| l.flow.last.ts).max()?;
     let span = to.since(from).as_secs().max(0.001);
     let (left, right, row, top) = (10.0, 392.0, 40.0, 4.0);
     let bottom = top + row * shown.len() as f64;
     let x = Scale::new(0.0, span, left, right);
     let at = |t: Time| x.of(t.since(from).as_secs());
-    let name = |f: &FlowRecord, service: &Option<String>| {
-        let app = f.app.unwrap_or("udp");
-        let what = service.clone().unwrap_or_else(|| app.to_owned());
+    let name = |l: &Leg<'_>| {
+        let f = l.flow;
+        let what = l.service.as_deref().or(f.app).unwrap_or("udp");
         format!("{what}: {} → {}:{}", mask.of(f.client.ip), mask.of(f.server.ip), f.server.port)
     };
     let inside = html! {
         (draw::bottom(&x, bottom, top, "seconds"))
-        @for (i, (f, service)) in shown.iter().enumerate() {
+        @for (i, leg) in shown.iter().enumerate() {
+            @let f = leg.flow;
             @let y = top + row * i as f64;
-            text x=(px(left)) y=(px(y + 13.0)) { (text::cut(&format!("{} ({})", name(f, service), words::outcome(f.outcome)), 66, false)) }
+            text.b[leg.hit] x=(px(left)) y=(px(y + 13.0)) { @if leg.hit { "◆ " } (text::cut(&format!("{} ({})", name(leg), words::outcome(f.outcome)), 66, false)) }
             @for (side, class, offset) in [(Side::Client, "bar", 18.0), (Side::Server, "bar2", 27.0)] {
                 @match (f.totals[side].first, f.totals[side].last) {
                     (Some(a), Some(z)) => rect class=(class) x=(px(at(a.ts))) y=(px(y + offset)) width=(px((at(z.ts) - at(a.ts)).max(2.0))) height="7" {},
@@ -114,16 +125,18 @@ pub fn legs(legs: &[(&FlowRecord, Option<String>)], mask: &Mask) -> Option<Marku
     };
     let more = legs.len().saturating_sub(shown.len());
     let says = format!(
-        "For each leg, above: when the client sent; below, lighter: when something came back.{}",
+        "For each leg, above: when the client sent; below, lighter: when something came back.{}{}",
+        if shown.iter().any(|l| l.hit) { " ◆: what the finding is about." } else { "" },
         if more > 0 { format!(" {more} more legs are not drawn.") } else { String::new() }
     );
     let since = |t: Option<crate::model::flow::Moment>| t.map_or_else(|| "never".to_owned(), |m| format!("{:.2}", m.ts.since(from).as_secs()));
     let rows: Vec<Vec<String>> = shown
         .iter()
-        .map(|(f, service)| {
+        .map(|leg| {
+            let f = leg.flow;
             let (c, s) = (&f.totals.client, &f.totals.server);
             vec![
-                name(f, service),
+                name(leg),
                 words::outcome(f.outcome).to_owned(),
                 since(c.first),
                 since(c.last),

@@ -106,10 +106,25 @@ pub fn flows_noun(flows: &[&FlowRecord]) -> &'static str {
     if !flows.is_empty() && flows.iter().all(|f| f.tcp.is_some()) { "connection" } else { "flow" }
 }
 
-/// The last part of a path: the folders before it may name a person.
-pub fn file_name(path: &str) -> &str {
-    if path == "-" {
-        return "standard input";
+/// Names of captures as short as tells them apart: the folders that all have in common may name a person, and are left out.
+pub fn file_names(paths: &[&str]) -> Vec<String> {
+    let parts: Vec<Vec<&str>> = paths.iter().map(|p| p.split(['/', '\\']).collect()).collect();
+    let shortest = parts.iter().map(Vec::len).min().unwrap_or(0);
+    let common = (0..shortest.saturating_sub(1)).take_while(|i| parts.iter().all(|p| p.get(*i) == parts.first().and_then(|f| f.get(*i)))).count();
+    let name = |p: &Vec<&str>| p.get(common..).unwrap_or_default().join("/");
+    parts.iter().map(|p| if p.as_slice() == ["-"] { "standard input".to_owned() } else { name(p) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_are_named_without_what_all_share() {
+        assert_eq!(file_names(&["/home/anna/x.pcap"]), ["x.pcap"]);
+        assert_eq!(file_names(&["/home/anna/a/x.pcap", "/home/anna/b/x.pcap"]), ["a/x.pcap", "b/x.pcap"]);
+        assert_eq!(file_names(&["-"]), ["standard input"]);
+        assert_eq!(file_names(&["x", "/tmp/x"]), ["x", "/tmp/x"]);
+        assert!(file_names(&[]).is_empty());
     }
-    path.rsplit(['/', '\\']).next().filter(|n| !n.is_empty()).unwrap_or(path)
 }
