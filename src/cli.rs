@@ -77,7 +77,7 @@ pub struct AnalyzeArgs {
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
-    /// Also write KIND to PATH; kinds: jsonl
+    /// Also write KIND to PATH; kinds: jsonl, html
     #[arg(long, value_name = "KIND=PATH")]
     pub out: Vec<String>,
     /// Add or override services

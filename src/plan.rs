@@ -281,7 +281,7 @@ mod tests {
     fn usage_errors_say_what_to_do() {
         assert!(wrong("").contains("no capture given"));
         assert!(wrong("- -r -").contains("only once"));
-        assert!(wrong("a --out html=x").contains("unknown kind html; kinds: jsonl ("));
+        assert!(wrong("a --out hmtl=x").contains("unknown kind hmtl; kinds: jsonl ("));
         assert!(wrong("a --out jsonl").contains("is not KIND=PATH"));
         assert!(wrong("a --out jsonl=").contains("is not KIND=PATH"));
         assert!(wrong("a --json --out jsonl=-").contains("only one output"));

@@ -146,10 +146,8 @@ fn unless(innocent: &[Innocent]) -> Markup {
 }
 
 fn controls(control: &[Control]) -> Markup {
-    let rows: Vec<Vec<String>> = control
-        .iter()
-        .map(|c| vec![c.kind.replace('_', " "), text::grouped(u64::from(c.n)), text::grouped(u64::from(c.ok))])
-        .collect();
+    let rows: Vec<Vec<String>> =
+        control.iter().map(|c| vec![c.kind.replace('_', " "), text::grouped(u64::from(c.n)), text::grouped(u64::from(c.ok))]).collect();
     html! {
         h4 { "Controls" }
         @if rows.is_empty() {
@@ -204,13 +202,15 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
     }
     if f.kind == Kind::ConnectionFreeze {
         let own = |o: &FlowRecord| f.flows.contains(&o.id);
-        let others = story.flows.iter().filter(|o| own(o) || (o.outcome == Outcome::Ok && flows.iter().any(|x| x.client.ip == o.client.ip)));
+        let others =
+            story.flows.iter().filter(|o| own(o) || (o.outcome == Outcome::Ok && flows.iter().any(|x| x.client.ip == o.client.ip)));
         out.extend(marks::deaths(others, 1));
     }
     if f.kind == Kind::UdpBlocking {
         let near = |o: &&FlowRecord| f.flows.contains(&o.id) || flows.iter().any(|x| x.client.ip == o.client.ip);
         let legs = story.flows.iter().filter(|o| timeline::is_leg(o, around.label(o)) || f.flows.contains(&o.id)).filter(near);
-        let legs: Vec<_> = legs.take(COMPARED_MAX).map(|o| Leg { flow: o, service: service_title(o, around), hit: f.flows.contains(&o.id) }).collect();
+        let legs: Vec<_> =
+            legs.take(COMPARED_MAX).map(|o| Leg { flow: o, service: service_title(o, around), hit: f.flows.contains(&o.id) }).collect();
         out.extend(timeline::legs(&legs, around.mask));
     }
     out

@@ -294,7 +294,11 @@ fn table(flow: &FlowRecord, rows: &[Row<'_>], frames: &BTreeSet<FrameNo>) -> Mar
                     evidence,
                     seconds(flow, p.ts),
                     if p.side == Side::Client { "client" } else { "server" }.to_owned(),
-                    [Some(flags(p)).filter(|_| flow.tcp.is_some()), said(flow, p.frame)].into_iter().flatten().collect::<Vec<_>>().join(" "),
+                    [Some(flags(p)).filter(|_| flow.tcp.is_some()), said(flow, p.frame)]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join(" "),
                     p.len.to_string(),
                     p.ttl.to_string(),
                     p.ip_id.map_or_else(String::new, |id| id.to_string()),
@@ -302,7 +306,8 @@ fn table(flow: &FlowRecord, rows: &[Row<'_>], frames: &BTreeSet<FrameNo>) -> Mar
                     marks(p),
                 ],
                 Row::Icmp(i) => {
-                    let mut cells = vec![i.at.frame.0.to_string(), evidence, seconds(flow, i.at.ts), i.from.to_string(), icmp(i), String::new()];
+                    let mut cells =
+                        vec![i.at.frame.0.to_string(), evidence, seconds(flow, i.at.ts), i.from.to_string(), icmp(i), String::new()];
                     cells.extend([i.ttl.to_string(), String::new(), String::new(), String::new()]);
                     cells
                 }

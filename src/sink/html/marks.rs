@@ -131,7 +131,8 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Op
         .filter_map(|i| {
             let (b, g) = (*bad.get(i)?, *good.get(i)?);
             let from = text::grouped(width * i as u64);
-            let range = if i + 1 == STEPS { format!("{from} or more") } else { format!("{from}–{}", text::grouped(width * (i as u64 + 1) - 1)) };
+            let range =
+                if i + 1 == STEPS { format!("{from} or more") } else { format!("{from}–{}", text::grouped(width * (i as u64 + 1) - 1)) };
             (b + g > 0).then(|| vec![range, b.to_string(), g.to_string()])
         })
         .collect();

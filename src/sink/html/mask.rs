@@ -3,8 +3,8 @@
 //! The letters are put in where a finished piece of the report is sealed, so that no sentence can forget to.
 
 use crate::model::flow::{FlowRecord, RoleBasis};
-use crate::model::label::{Label, LabelGrade};
 use crate::model::key::Proto;
+use crate::model::label::{Label, LabelGrade};
 use crate::model::story::Story;
 use crate::sink::text;
 use maud::Markup;

@@ -130,7 +130,8 @@ impl<W: Output> Sink for Html<W> {
         let told_of = found.len().min(FINDINGS_MAX);
         let titles: Vec<String> = shown.iter().map(|i| self.pages.get(*i).cloned().flatten().map_or_else(String::new, |p| p.0)).collect();
         let of_service = |row: &super::human::Row| {
-            let about = |f: &&super::human::Found| f.finding.target.service.as_deref() == Some(&*row.id) && f.finding.target.role == row.role;
+            let about =
+                |f: &&super::human::Found| f.finding.target.service.as_deref() == Some(&*row.id) && f.finding.target.role == row.role;
             found.iter().enumerate().take(told_of).filter(|(_, f)| about(f)).map(|(i, _)| i + 1).collect::<Vec<_>>()
         };
         let mut rules: Vec<&'static Card> = Vec::new();
@@ -176,7 +177,9 @@ impl<W: Output> Sink for Html<W> {
             self.out.write_all(b"\n</article>\n")?;
         }
         if more > 0 {
-            self.put(&html! { p { "And " (more) " more that are no surer than these: see the records (" code { "--out jsonl=FILE" } ")." } })?;
+            self.put(
+                &html! { p { "And " (more) " more that are no surer than these: see the records (" code { "--out jsonl=FILE" } ")." } },
+            )?;
         }
         self.out.write_all(b"</section>\n")?;
         if let Some(table) = captures.filter(|_| !names.is_empty()) {

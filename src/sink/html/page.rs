@@ -203,8 +203,10 @@ pub fn source(story: &Story, mask: &Mask, style: &Style) -> Markup {
             timeline::Leg { flow, service, hit: false }
         })
         .collect();
-    let pictures: Vec<Markup> =
-        [timeline::connections(story), timeline::legs(&legs, mask), marks::deaths(story.flows.iter(), DEATHS_FEW)].into_iter().flatten().collect();
+    let pictures: Vec<Markup> = [timeline::connections(story), timeline::legs(&legs, mask), marks::deaths(story.flows.iter(), DEATHS_FEW)]
+        .into_iter()
+        .flatten()
+        .collect();
     html! {
         ul {
             li { (counted(s.packets, "packet")) " in " (counted(story.flows.len() as u64, "flow")) (screen::lasting(s)) ", " (s.format) "." }
@@ -258,7 +260,7 @@ pub fn services(told: &Told, style: &Style, finding_of: &dyn Fn(&Row) -> Vec<usi
                             p { span class={ "mark " (class) } { span aria-hidden="true" { (sign) " " } (word) } span.sr { ": " (means) } }
                             p.dim { (text::grouped(r.ok)) " of " (counted(r.attempts, "attempt")) " went well"
                                 @if r.failed > 0 { ", " (text::grouped(r.failed)) " failed" }
-                                @if r.sources > 1 { "; so in " (r.witnesses) " of " (r.sources) " captures" }
+                                @if r.sources > 1 { "; " (word) " in " (r.witnesses) " of " (r.sources) " captures" }
                                 "." }
                             @if !r.because.is_empty() { p { bdi { (text::cut(&r.because, 240, false)) } "." } }
                             @if !r.unless.is_empty() { p.dim { "Unless: " bdi { (text::cut(&r.unless, 240, false)) } "." } }

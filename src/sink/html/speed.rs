@@ -69,7 +69,13 @@ impl Curve {
                 drops.push((t, sum as f64));
             }
         }
-        (sum > 0).then_some(Self { start, points: thinned(points, POINTS_MAX), drops: thinned(drops, DROPS_MAX), dropped, flows: paces.len() })
+        (sum > 0).then_some(Self {
+            start,
+            points: thinned(points, POINTS_MAX),
+            drops: thinned(drops, DROPS_MAX),
+            dropped,
+            flows: paces.len(),
+        })
     }
 
     /// The highest line of this slope that touches the curve from `from` on: what a bucket filled at that rate has let pass.
@@ -159,9 +165,9 @@ pub struct Lane<'a> {
 pub fn comparable(flow: &FlowRecord, of: &[&FlowRecord], side: Side) -> bool {
     let slack = Span::from_secs(10);
     flow.totals[side].bytes >= SPEAKS
-        && of.iter().any(|f| {
-            f.client.ip == flow.client.ip && flow.first.ts <= f.last.ts.plus(slack) && f.first.ts <= flow.last.ts.plus(slack)
-        })
+        && of
+            .iter()
+            .any(|f| f.client.ip == flow.client.ip && flow.first.ts <= f.last.ts.plus(slack) && f.first.ts <= flow.last.ts.plus(slack))
 }
 
 /// Goodput of the finding's flows beside that of others.
@@ -201,7 +207,13 @@ pub fn goodputs(lanes: Vec<Lane<'_>>, side: Side) -> Option<Markup> {
         .iter()
         .map(|(bps, l)| {
             let finding = if l.hit { "yes" } else { "no" };
-            vec![l.name.clone(), finding.to_owned(), text::rate(*bps), text::grouped(l.flow.totals[side].payload), l.flow.id.frame.0.to_string()]
+            vec![
+                l.name.clone(),
+                finding.to_owned(),
+                text::rate(*bps),
+                text::grouped(l.flow.totals[side].payload),
+                l.flow.id.frame.0.to_string(),
+            ]
         })
         .collect();
     let heads = ["flow", "of this finding", "#goodput", "#payload bytes", "#first frame"];

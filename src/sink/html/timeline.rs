@@ -67,7 +67,9 @@ pub fn connections(story: &Story) -> Option<Markup> {
             cells
         })
         .collect();
-    let sixth: Vec<String> = (0..6).map(|i| format!("#{}–{} s", draw::short(round(span / 6.0 * f64::from(i))), draw::short(round(span / 6.0 * f64::from(i + 1))))).collect();
+    let sixth: Vec<String> = (0..6)
+        .map(|i| format!("#{}–{} s", draw::short(round(span / 6.0 * f64::from(i))), draw::short(round(span / 6.0 * f64::from(i + 1)))))
+        .collect();
     let mut heads = vec!["outcome", "#all"];
     heads.extend(sixth.iter().map(String::as_str));
     let table = draw::table("Flows by outcome and the time they began", &heads, &rows);
@@ -129,7 +131,8 @@ pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
         if shown.iter().any(|l| l.hit) { " ◆: what the finding is about." } else { "" },
         if more > 0 { format!(" {more} more legs are not drawn.") } else { String::new() }
     );
-    let since = |t: Option<crate::model::flow::Moment>| t.map_or_else(|| "never".to_owned(), |m| format!("{:.2}", m.ts.since(from).as_secs()));
+    let since =
+        |t: Option<crate::model::flow::Moment>| t.map_or_else(|| "never".to_owned(), |m| format!("{:.2}", m.ts.since(from).as_secs()));
     let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|leg| {

@@ -110,7 +110,8 @@ pub fn flows_noun(flows: &[&FlowRecord]) -> &'static str {
 pub fn file_names(paths: &[&str]) -> Vec<String> {
     let parts: Vec<Vec<&str>> = paths.iter().map(|p| p.split(['/', '\\']).collect()).collect();
     let shortest = parts.iter().map(Vec::len).min().unwrap_or(0);
-    let common = (0..shortest.saturating_sub(1)).take_while(|i| parts.iter().all(|p| p.get(*i) == parts.first().and_then(|f| f.get(*i)))).count();
+    let common =
+        (0..shortest.saturating_sub(1)).take_while(|i| parts.iter().all(|p| p.get(*i) == parts.first().and_then(|f| f.get(*i)))).count();
     let name = |p: &Vec<&str>| p.get(common..).unwrap_or_default().join("/");
     parts.iter().map(|p| if p.as_slice() == ["-"] { "standard input".to_owned() } else { name(p) }).collect()
 }
