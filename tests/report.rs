@@ -92,7 +92,9 @@ fn every_report_is_well_formed_closed_and_harmless() {
         let page = report(&[support::cases::input(&case).to_str().unwrap()]);
         let at = case.file_name().unwrap().to_str().unwrap();
         if at == "not-a-capture" {
-            assert!(page.contains("Nothing could be analysed."), "{at}");
+            let said =
+                page.contains("Nothing could be analysed.") && page.contains("so nothing can be said") && !page.contains("No interference");
+            assert!(said, "{at}: {page}");
         }
         assert!(page.starts_with("<!DOCTYPE html>") && page.contains("</html>\n"), "{at}: {page:.200}");
         // What follows is the run's own complaint on standard error.
@@ -214,6 +216,12 @@ fn the_number_of_threads_changes_nothing() {
     // Many captures: a page each for the findings, a name that tells the captures apart.
     assert!(one.contains("In <bdi>rst-on-path-tls/in.pcap</bdi>"), "captures cannot be told apart");
     assert!(one.len() < 4 << 20, "{} bytes", one.len());
+}
+
+#[test]
+fn the_picture_in_the_readme_is_small() {
+    let picture = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/report.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() < 250_000, "{} bytes", picture.len());
 }
 
 /// Shows a page in Chromium; `None`, said aloud, where there is none.

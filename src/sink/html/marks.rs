@@ -137,6 +137,6 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Op
         })
         .collect();
     let table = draw::table("Connections by bytes received", &["bytes from the server", "#died", "#went well"], &rows);
-    let says = "How much had come from the server when connections ended. Deaths that crowd at one amount speak for a quota; deaths anywhere do not.";
+    let says = "How much had come from the server when connections ended. Deaths that crowd at one amount have one cause, such as a quota or a message that sets it off; deaths at any amount do not.";
     Some(draw::figure("Bytes at death", says, 198.0, &inside, &table))
 }

@@ -164,9 +164,16 @@ impl<W: Output> Sink for Html<W> {
         if let Some(services) = services {
             self.put(&services)?;
         }
-        self.out.write_all(b"<section id=\"main\">\n<h2>Findings</h2>\n")?;
+        let class = if told_of == 0 { "none" } else { "found" };
+        self.out.write_all(format!("<section id=\"main\" class=\"{class}\">\n<h2>Findings</h2>\n").as_bytes())?;
         if told_of == 0 {
-            self.put(&html! { p { "No interference was found that the capture could show." } })?;
+            // Nobody may read a failed run as a clean one.
+            let says = if self.told.nothing_seen() {
+                "Nothing was analysed, so nothing can be said."
+            } else {
+                "No interference was found that the capture could show."
+            };
+            self.put(&html! { p { (says) } })?;
         }
         let pages = std::mem::take(&mut self.pages);
         for (n, (at, file)) in shown.iter().zip(&files).enumerate() {

@@ -53,6 +53,7 @@ pub fn style() -> String {
 pub fn subject(told: &Told) -> String {
     match (told.sources.as_slice(), told.failed.as_slice()) {
         ([_], []) => names(told).concat(),
+        ([], [(path, _)]) => words::file_names(&[path]).concat(),
         ([], []) => "no capture".to_owned(),
         (read, failed) => counted((read.len() + failed.len()) as u64, "capture"),
     }
@@ -292,7 +293,7 @@ pub fn rules(cards: &[&Card]) -> Markup {
         html! { @if !items.is_empty() { h4 { (title) } ul { @for i in items { li { (tidy(i)) } } } } }
     };
     html! {
-        section.rules {
+        section {
             h2 { "The rules behind the findings" }
             @for card in cards {
                 section {
@@ -319,7 +320,7 @@ pub fn rules(cards: &[&Card]) -> Markup {
 /// How to read it, for whoever opens it without knowing the program.
 pub fn reading() -> Markup {
     html! {
-        section {
+        section.reading {
             h2 { "How to read this" }
             p { "A finding says what was observed in the packets. It never says who did it, or why." }
             dl.facts {

@@ -60,3 +60,11 @@ fn captures_beyond_the_bound_are_listed_only() {
     let page = written(Style::default(), &stories);
     assert!(page.contains("and 3 more.") && page.contains("52.pcap"), "{page:.3000}");
 }
+
+#[test]
+fn a_run_without_packets_is_not_called_clean() {
+    let page = written(Style::default(), &[]);
+    assert!(page.contains("Nothing was analysed") && page.contains("gone.pcap") && !page.contains("No interference"), "{page}");
+    let clean = written(Style::default(), &[Story { findings: vec![], ..sample::story() }]);
+    assert!(clean.contains("No interference was found"), "{clean}");
+}
