@@ -13,7 +13,7 @@
 //! | `words` | plain names of kinds, grades, states, outcomes |
 //! | `style.css` | how it looks: light, dark, narrow, printed |
 //!
-//! Markup is made by `maud`, which escapes every value. What is finished passes [`mask::Mask::seal`] once, where clients' addresses become letters and
+//! Markup is made by `maud`, which escapes every value. What is finished passes `Mask::seal` once, where clients' addresses become letters and
 //! whatever could act on a reader becomes visible. Pieces are rendered when their source is complete, so that no story is kept.
 
 use super::human::{Style, Told};

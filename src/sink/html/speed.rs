@@ -112,7 +112,7 @@ pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
         let rate = bps as f64 / 8.0;
         let base = curve.bucket(rate, from)?;
         let stop = ((most * 1.04 - base) / rate).min(end);
-        (stop > from).then(|| (bps, [(from, base + rate * from), (stop, base + rate * stop)]))
+        (stop > from).then_some((bps, [(from, base + rate * from), (stop, base + rate * stop)]))
     });
     let unit = if most >= 2e6 { (1e6, "MB") } else { (1e3, "kB") };
     let inside = html! {
