@@ -164,7 +164,8 @@ pub struct Lane<'a> {
 /// Whether a flow can be compared with those of the finding: same client, at about that time, enough bytes.
 pub fn comparable(flow: &FlowRecord, of: &[&FlowRecord], side: Side) -> bool {
     let slack = Span::from_secs(10);
-    flow.totals[side].bytes >= SPEAKS
+    // Acknowledgements of a large transfer the other way say nothing of what this way could carry.
+    flow.totals[side].payload >= SPEAKS
         && of
             .iter()
             .any(|f| f.client.ip == flow.client.ip && flow.first.ts <= f.last.ts.plus(slack) && f.first.ts <= flow.last.ts.plus(slack))
@@ -218,4 +219,23 @@ pub fn goodputs(lanes: Vec<Lane<'_>>, side: Side) -> Option<Markup> {
         .collect();
     let heads = ["flow", "of this finding", "#goodput", "#payload bytes", "#first frame"];
     Some(draw::figure("Goodput against other traffic", &says, height, &inside, &draw::table("Goodput of flows", &heads, &rows)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::flow::Outcome;
+    use crate::sink::sample;
+
+    #[test]
+    fn acknowledgements_are_no_traffic_to_compare_with() {
+        let slow = sample::tcp_flow(1, "a.example", Outcome::Ok);
+        let mut other = sample::tcp_flow(40, "b.example", Outcome::Ok);
+        other.totals.server.payload = 2 * SPEAKS;
+        other.totals.client.bytes = 2 * SPEAKS;
+        assert!(comparable(&other, &[&slow], Side::Server));
+        assert!(!comparable(&other, &[&slow], Side::Client), "its client sent acknowledgements only");
+        other.client.ip = "192.168.1.9".parse().unwrap();
+        assert!(!comparable(&other, &[&slow], Side::Server), "another client");
+    }
 }
