@@ -81,7 +81,7 @@ pub struct AnalyzeArgs {
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
-    /// Also write KIND to PATH; kinds: jsonl, pcapng, zeek, zeek-json
+    /// Also write KIND to PATH; kinds: jsonl, html, pcapng, zeek, zeek-json
     #[arg(long, value_name = "KIND=PATH")]
     pub out: Vec<String>,
     /// Add or override services

@@ -20,7 +20,7 @@
 //! | [`classify`] | names the service, and by which facts; services are TOML files | invent a rule in code |
 //! | [`detect`] | says what the network seems to have done, how sure, on which frames, and what else it could be | hold state |
 //! | [`collect`] | restores capture order, judges the capture's quality, lays related flows side by side | re-read packets |
-//! | [`sink`] | renders: JSON Lines, the human verdict, pages of detectors, the schema | compute a verdict |
+//! | [`sink`] | renders: JSON Lines, the human verdict, the HTML report, pages of detectors, the schema | compute a verdict |
 //! | [`engine`] | walks batches through the rooms; the only threads, channels and joins | contain protocol or policy |
 //!
 //! In front of the house: [`cli`] is what was typed, [`plan`] what it means, [`verify`] runs cases through the same plan and engine as a user's run,
@@ -60,7 +60,7 @@
 //! |---|---|---|
 //! | a detector | `src/detect/<name>.rs`: what the interference is as a packet ladder, its [`model::finding::Card`], `judge` as early returns with the innocent reason, tests | its line in [`detect::ALL`] |
 //! | a service | `src/classify/services/<id>.toml` (grammar: [`classify`]) | its line in `src/classify/builtin.rs`; a user's own `--services` file needs nothing |
-//! | an output | `src/sink/<name>.rs`, a [`sink::Sink`] | its line in [`sink::OUT_KINDS`] |
+//! | an output | `src/sink/<name>.rs` (or a folder), a [`sink::Sink`] | its line in [`sink::OUT_KINDS`] |
 //! | a protocol | `src/inspect/<name>.rs` | where [`inspect`] recognises first bytes; a [`model::note::Fact`] if it says something new |
 //! | a capture kind | `src/capture/<name>.rs`, a [`capture::Source`] | where [`capture::open`] tells magics apart |
 //! | a golden case | `fixtures/cases/<name>/`: the capture, `case.toml`, its story in `README.md` | the table in `fixtures/README.md` |

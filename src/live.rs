@@ -97,19 +97,20 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
     };
     sandbox.rights().map_err(Wrong)?;
     let keep = args.write.as_deref().map(|path| open_keep(args, path, filter.as_deref())).transpose()?;
-    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-    for out in &outs {
-        // Records are written as they come; other kinds when the capture ends.
-        let open = if out.kind.name == "jsonl" { jsonl::follow } else { out.kind.open };
-        sinks.push(open(&out.path).map_err(|e| cannot_write(&out.path, &e))?);
-    }
-    let screen = (to_stdout == 0 && around.stdout_terminal).then(|| Style {
+    let style = Style {
         color: around.color(args.color),
         ascii: around.ascii(),
         width: around.width(),
         show_circumvention: args.show_circumvention,
         ..Style::default()
-    });
+    };
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    for out in &outs {
+        // Records are written as they come; other kinds when the capture ends.
+        let sink = if out.kind.name == "jsonl" { jsonl::follow(&out.path) } else { (out.kind.open)(&out.path, &style) };
+        sinks.push(sink.map_err(|e| cannot_write(&out.path, &e))?);
+    }
+    let screen = (to_stdout == 0 && around.stdout_terminal).then_some(style);
     if to_stdout == usize::from(args.json) && screen.is_none() {
         let files = !sinks.is_empty() || keep.is_some();
         sinks.push(plan::shielded(Jsonl::new(io::stdout()).at_once(), files));

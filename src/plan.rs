@@ -117,11 +117,12 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
     }
     let plan = engine_plan(args, around)?;
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    let style = around.style(args);
     // Files come first, so that they are complete before anybody is told that the run has ended.
     let mut piped = Vec::new();
     for out in outs {
         let list = if out.path == Path::new("-") { &mut piped } else { &mut sinks };
-        let sink = (out.kind.open)(&out.path).map_err(|e| Wrong(format!("cannot write {}: {e}", out.path.display())))?;
+        let sink = (out.kind.open)(&out.path, &style).map_err(|e| Wrong(format!("cannot write {}: {e}", out.path.display())))?;
         if sink.rereads() {
             twice(out.kind.name, &plan.inputs)?;
         }
@@ -135,7 +136,7 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
     if args.json {
         sinks.push(shielded(Jsonl::new(io::stdout()), files));
     } else if to_stdout == 0 {
-        sinks.push(shielded(Human::new(io::stdout(), around.style(args)), files));
+        sinks.push(shielded(Human::new(io::stdout(), style), files));
     }
     Ok(Analysis { plan, sinks })
 }
@@ -305,7 +306,7 @@ mod tests {
     fn usage_errors_say_what_to_do() {
         assert!(wrong("").contains("no capture given"));
         assert!(wrong("- -r -").contains("only once"));
-        assert!(wrong("a --out html=x").contains("unknown kind html; kinds: jsonl ("));
+        assert!(wrong("a --out hmtl=x").contains("unknown kind hmtl; kinds: jsonl ("));
         assert!(wrong("a --out jsonl").contains("is not KIND=PATH"));
         assert!(wrong("a --out jsonl=").contains("is not KIND=PATH"));
         assert!(wrong("a --json --out jsonl=-").contains("only one output"));

@@ -72,6 +72,29 @@ fn fragmented() -> Vec<u8> {
     Pcap::of(1).write(&frames)
 }
 
+/// Names that attack whoever reads them, each worth a finding: a forged reset after it, three times. Beside them, one connection that nothing happens to.
+fn hostile() -> Vec<Sent> {
+    const NAMES: [&str; 4] = [
+        "<img src=x onerror=document.title=1>.example",
+        "\"></text><script>document.title=1</script>.example",
+        "&lt;b&gt;\u{202e}elpmaxe\u{2066}.example",
+        "\x1b[2j\r\n</style><style>*{display:none}.example",
+    ];
+    let mut all = vec![talk(Conv::new("192.168.1.23:41000", "76.223.92.165:443"), &Hello::to("chat.signal.org").record(), &[])];
+    for (i, name) in (0u16..).zip(NAMES) {
+        for again in 0..3 {
+            let port = 41_001 + i * 3 + again;
+            let mut conv =
+                Conv::new(&format!("192.168.1.23:{port}"), &format!("203.0.113.{}:443", 9 + i)).at_ms(i64::from(port - 41_000) * 700);
+            conv.handshake().c2s(&Hello::to(name).record());
+            conv.after_ms(12).forged_from_server(|p| p.ttl(107).df(false));
+            conv.after_ms(40).s2c(&say::server_flight(3, 2300));
+            all.push(conv.done());
+        }
+    }
+    all.concat()
+}
+
 /// Two sections, three interfaces: other byte orders, resolutions, offsets, link types; blocks to skip, a comment, statistics.
 fn sections() -> Vec<u8> {
     let a = v4();
@@ -283,6 +306,7 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         cases.push((name, "in.pcap", on(Link::Ethernet, &packets)));
     }
 
+    cases.push(("hostile-names", "in.pcap", on(Link::Ethernet, &hostile())));
     cases.push(("empty", "in.pcap", Pcap::of(1).write(&[])));
     cases.push(("not-a-capture", "in.pcap", b"MZ\x90\x00This is a letter, not a capture. It was given the name of one.\r\n".repeat(8)));
     cases.push(("damaged-truncated", "in.pcap", whole[..whole.len() - 37].to_vec()));

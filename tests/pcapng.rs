@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{cases, tools};
 use tamperscope::engine::{self, Plan};
+use tamperscope::sink::human::Style;
 use tamperscope::sink::jsonl::Jsonl;
 use tamperscope::sink::output::Memory;
 use tamperscope::sink::{OUT_KINDS, Sink};
@@ -19,7 +20,7 @@ fn analyse(input: &Path, out: Option<&Path>) -> Vec<Value> {
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Jsonl::new(memory.clone()))];
     if let Some(out) = out {
         let kind = OUT_KINDS.iter().find(|k| k.name == "pcapng").unwrap();
-        sinks.push((kind.open)(out).unwrap());
+        sinks.push((kind.open)(out, &Style::default()).unwrap());
     }
     let plan = Plan { inputs: vec![input.to_owned()], workers: 2, ..Plan::default() };
     engine::run(&plan, &mut sinks).unwrap();

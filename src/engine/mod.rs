@@ -205,7 +205,12 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
 
 /// What is known before the first source.
 fn run_info(plan: &Plan, book: &classify::Book) -> RunInfo {
-    RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(book)) }
+    RunInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        args_shown: args_shown(plan),
+        rules_sha256: Some(rules_sha256(book)),
+        cards: crate::detect::ALL.iter().map(|d| d.card()).collect(),
+    }
 }
 
 /// The options that can change what the run tells, in one spelling and order. A service file is named without its folder: records say

@@ -204,7 +204,7 @@ pub struct Finding {
 }
 
 /// A detector's page: what `explain` prints, what reports quote.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Card {
     /// Rule name.
     pub rule: &'static str,

@@ -3,6 +3,7 @@
 //! Identifiers: a source is `s0`, `s1`, … in the order the program read them; a flow is its source and first frame, `s0f17`. Neither depends on paths,
 //! threads or hashing.
 
+use super::human::Style;
 use super::json::Json;
 use super::output::{NewFile, Output};
 use super::{RunInfo, SCHEMA, Sink, community, filter, names, ooni};
@@ -44,7 +45,7 @@ struct Totals {
 }
 
 /// The sink behind `--out jsonl=PATH`; `-` is standard output.
-pub fn open(path: &Path) -> io::Result<Box<dyn Sink>> {
+pub fn open(path: &Path, _: &Style) -> io::Result<Box<dyn Sink>> {
     if path == Path::new("-") {
         return Ok(Box::new(Jsonl::new(io::stdout())));
     }
@@ -641,7 +642,7 @@ pub(super) fn datagram_history(f: &FlowRecord) -> &'static str {
 }
 
 /// Payload bits per second between the first and the last packet with payload, repetitions not counted.
-fn goodput(f: &FlowRecord, side: Side) -> Option<u64> {
+pub(super) fn goodput(f: &FlowRecord, side: Side) -> Option<u64> {
     let totals = &f.totals[side];
     let (first, last) = (totals.first_payload?, totals.last_payload?);
     let ns = u128::try_from(last.ts.since(first.ts).nanos()).ok().filter(|&ns| ns > 0)?;
@@ -669,7 +670,7 @@ mod tests {
     fn lines() -> (String, Vec<Value>) {
         let out = Memory::default();
         let mut sink = Jsonl::new(out.clone()).relative_to(Path::new("cases"));
-        let run = RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], rules_sha256: None };
+        let run = RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], rules_sha256: None, cards: Vec::new() };
         sink.begin(&run).unwrap();
         sink.story(&sample::story()).unwrap();
         sink.failed("cases/gone.pcap", "no such file").unwrap();

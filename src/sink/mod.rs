@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `jsonl` | one JSON object a line, the machine's view |
 //! | `human` | one screen of verdict on a terminal |
+//! | `html` | a report for people, one file |
 //! | `cards` | pages of detectors: `explain`, `rules` |
 //! | `zeek` | Zeek's `conn.log` |
 //! | `ooni` | OONI's words for failures |
@@ -20,6 +21,7 @@
 //! | `output` | files that appear complete or not at all; pipes that may close early |
 //! | `pcapng` | the capture with findings as comments, and the writer of its blocks |
 
+use crate::model::finding::Card;
 use crate::model::piece::Piece;
 use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
@@ -32,6 +34,7 @@ pub mod community;
 #[cfg(feature = "live")]
 pub mod evidence;
 pub mod filter;
+pub mod html;
 pub mod human;
 pub mod json;
 pub mod jsonl;
@@ -63,6 +66,8 @@ pub struct RunInfo {
     pub args_shown: Vec<String>,
     /// Hash of the rules and services in force, lower-case hex.
     pub rules_sha256: Option<String>,
+    /// Pages of the detectors that judge, for outputs that quote them.
+    pub cards: Vec<&'static Card>,
 }
 
 /// Something that renders a run: told once of its beginning, of each source when that source is complete, and of its end.
@@ -110,8 +115,8 @@ pub struct OutKind {
     pub name: &'static str,
     /// One sentence for the usage text.
     pub says: &'static str,
-    /// Makes the sink that writes to `path`.
-    pub open: fn(&std::path::Path) -> io::Result<Box<dyn Sink>>,
+    /// Makes the sink that writes to `path`. What the user wants to see is in the style; outputs for machines show everything and ignore it.
+    pub open: fn(&std::path::Path, &human::Style) -> io::Result<Box<dyn Sink>>,
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
@@ -120,4 +125,5 @@ pub const OUT_KINDS: &[OutKind] = &[
     OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", open: pcapng::open },
     OutKind { name: "zeek", says: "Zeek's conn.log with our columns behind its own, in a file or directory", open: zeek::open },
     OutKind { name: "zeek-json", says: "the same as JSON", open: zeek::open_json },
+    OutKind { name: "html", says: "a report for people, in one file", open: html::open },
 ];

@@ -17,6 +17,7 @@ use crate::model::seq::Pos;
 use crate::model::side::Side;
 use crate::model::story::{End, Story};
 use crate::model::time::Time;
+use crate::sink::human::Style;
 use hashbrown::HashMap;
 use sha1::{Digest, Sha1};
 use std::borrow::Cow;
@@ -92,12 +93,12 @@ enum Form {
 }
 
 /// The sink behind `--out zeek=PATH`: tab-separated. A directory gets a `conn.log`.
-pub fn open(path: &Path) -> io::Result<Box<dyn Sink>> {
+pub fn open(path: &Path, _: &Style) -> io::Result<Box<dyn Sink>> {
     begin(path, Form::Tsv(String::new()))
 }
 
 /// The sink behind `--out zeek-json=PATH`.
-pub fn open_json(path: &Path) -> io::Result<Box<dyn Sink>> {
+pub fn open_json(path: &Path, _: &Style) -> io::Result<Box<dyn Sink>> {
     begin(path, Form::Json(Json::default()))
 }
 

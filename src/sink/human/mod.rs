@@ -12,7 +12,7 @@ use crate::model::story::{AppState, End, ServiceState, State, Story};
 use std::collections::BTreeMap;
 use std::io;
 
-mod screen;
+pub(in crate::sink) mod screen;
 
 /// How to write. Decided once, from options, environment and terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +85,14 @@ pub struct Human<W: Output> {
 
 /// What is kept of the stories until the end.
 #[derive(Default)]
-struct Told {
-    sources: Vec<Source>,
-    services: Vec<Row>,
-    findings: Vec<Found>,
+pub(super) struct Told {
+    pub(super) sources: Vec<Source>,
+    pub(super) services: Vec<Row>,
+    pub(super) findings: Vec<Found>,
     /// Most findings kept with their evidence, if not all; the others are in `rest`.
     keep: Option<usize>,
     rest: Rest,
-    failed: Vec<(String, String)>,
+    pub(super) failed: Vec<(String, String)>,
     /// Over all sources, by name.
     apps: BTreeMap<Box<str>, AppState>,
 }
@@ -129,37 +129,37 @@ impl Rest {
 }
 
 /// One source.
-struct Source {
-    facts: SourceFacts,
-    flows: usize,
-    findings: usize,
+pub(super) struct Source {
+    pub(super) facts: SourceFacts,
+    pub(super) flows: usize,
+    pub(super) findings: usize,
 }
 
 /// One service and role, over all sources.
-struct Row {
-    id: Box<str>,
-    title: Box<str>,
-    role: Option<Role>,
+pub(super) struct Row {
+    pub(super) id: Box<str>,
+    pub(super) title: Box<str>,
+    pub(super) role: Option<Role>,
     /// The worst state of any source, and how many sources share it.
-    state: State,
-    witnesses: usize,
-    sources: usize,
-    attempts: u64,
-    ok: u64,
-    failed: u64,
-    flows: u64,
-    because: String,
-    unless: String,
-    circumvention: bool,
+    pub(super) state: State,
+    pub(super) witnesses: usize,
+    pub(super) sources: usize,
+    pub(super) attempts: u64,
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    pub(super) flows: u64,
+    pub(super) because: String,
+    pub(super) unless: String,
+    pub(super) circumvention: bool,
 }
 
 /// A finding with what is needed to show it without its story.
-struct Found {
-    finding: Finding,
-    path: String,
+pub(super) struct Found {
+    pub(super) finding: Finding,
+    pub(super) path: String,
     /// First flow: client and server.
-    between: Option<String>,
-    circumvention: bool,
+    pub(super) between: Option<String>,
+    pub(super) circumvention: bool,
 }
 
 impl<W: Output> Human<W> {
@@ -222,7 +222,7 @@ const fn weight(state: State) -> u8 {
 }
 
 impl Told {
-    fn add(&mut self, story: &Story) {
+    pub(super) fn add(&mut self, story: &Story) {
         self.sources.push(Source { facts: story.source.clone(), flows: story.flows.len(), findings: story.findings.len() });
         for s in &story.services {
             self.add_service(s);
@@ -291,21 +291,21 @@ impl Told {
     }
 
     /// Findings to show, surest first; equal ones in the order they were told.
-    fn findings(&self, style: &Style) -> Vec<&Found> {
+    pub(super) fn findings(&self, style: &Style) -> Vec<&Found> {
         let mut all: Vec<&Found> = self.findings.iter().filter(|f| style.show_circumvention || !f.circumvention).collect();
         all.sort_by_key(|f| std::cmp::Reverse((f.finding.grade, f.finding.flows.len())));
         all
     }
 
     /// Rows to show, worst first.
-    fn rows(&self, style: &Style) -> Vec<&Row> {
+    pub(super) fn rows(&self, style: &Style) -> Vec<&Row> {
         let mut all: Vec<&Row> = self.services.iter().filter(|r| style.show_circumvention || !r.circumvention).collect();
         all.sort_by_key(|r| std::cmp::Reverse((weight(r.state), r.attempts)));
         all
     }
 
     /// No source, or none with packets.
-    fn nothing_seen(&self) -> bool {
+    pub(super) fn nothing_seen(&self) -> bool {
         self.sources.iter().all(|s| s.facts.packets == 0)
     }
 

@@ -107,14 +107,14 @@ fn many_sources(style: &Style, sources: &[Source]) -> Vec<String> {
     lines
 }
 
-fn lasting(f: &SourceFacts) -> String {
+pub(in crate::sink) fn lasting(f: &SourceFacts) -> String {
     match (f.first, f.last) {
         (Some(first), Some(last)) => format!(" over {}", last.since(first)),
         _ => String::new(),
     }
 }
 
-fn vantage(f: &SourceFacts) -> String {
+pub(in crate::sink) fn vantage(f: &SourceFacts) -> String {
     match f.quality.vantage {
         Vantage::Client => "seen from the client side".into(),
         Vantage::Server => "seen from the server side".into(),
@@ -124,7 +124,7 @@ fn vantage(f: &SourceFacts) -> String {
 }
 
 /// What is wrong with the capture; nothing said is nothing wrong.
-fn flaws(f: &SourceFacts) -> Vec<String> {
+pub(in crate::sink) fn flaws(f: &SourceFacts) -> Vec<String> {
     let q = &f.quality;
     let mut out = Vec::new();
     let mut share = |value: f64, from: f64, what: &str| {
@@ -223,7 +223,7 @@ fn left_out(style: &Style, more: usize, which: &str, hidden: usize) -> Option<St
     (!parts.is_empty()).then(|| style.paint(Paint::Dim, &cut(&line, style.width, style.ascii)))
 }
 
-fn row_name(r: &Row) -> String {
+pub(in crate::sink) fn row_name(r: &Row) -> String {
     match r.role {
         Some(role) => format!("{} {}", r.title, role.name()),
         None => r.title.to_string(),

@@ -14,6 +14,7 @@ use super::{RunInfo, Sink};
 use crate::model::frame::FrameNo;
 use crate::model::piece::Piece;
 use crate::model::story::{End, Story};
+use crate::sink::human::Style;
 use blocks::{Blocks, COMMENT, Frame, Interface, Resolution, Section, push_option};
 use comments::Comments;
 use std::io::{self, BufWriter, Write};
@@ -37,7 +38,7 @@ pub struct Annotated<W: Output> {
 }
 
 /// The sink behind `--out pcapng=PATH`; `-` is standard output.
-pub fn open(path: &Path) -> io::Result<Box<dyn Sink>> {
+pub fn open(path: &Path, _: &Style) -> io::Result<Box<dyn Sink>> {
     if path == Path::new("-") {
         return Ok(Box::new(Annotated::new(io::stdout())));
     }
