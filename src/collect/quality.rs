@@ -50,7 +50,8 @@ fn phone_vpn(source: &SourceFacts, flows: &[FlowRecord]) -> bool {
         heard += 1;
         if f.ladder.iter().filter(|p| p.side == Side::Server).all(written) {
             made_up += 1;
-            public += usize::from(!local(f.server.ip) && f.totals.server.packets >= 3);
+            // Of TCP: datagrams of a plain host may look so as well (RFC 6864 §4.1).
+            public += usize::from(f.tcp.is_some() && !local(f.server.ip) && f.totals.server.packets >= 3);
         }
     }
     let most = made_up * 10 >= heard * 9;

@@ -672,7 +672,8 @@ mod tests {
         let mut sink = Jsonl::new(out.clone()).relative_to(Path::new("cases"));
         let run = RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], rules_sha256: None, cards: Vec::new() };
         sink.begin(&run).unwrap();
-        sink.story(&sample::story()).unwrap();
+        let app = AppState { name: sample::HOSTILE.into(), attempts: 3, ok: 1, failed: 2, flows: 3, ..AppState::default() };
+        sink.story(&Story { apps: vec![app], ..sample::story() }).unwrap();
         sink.failed("cases/gone.pcap", "no such file").unwrap();
         let mut end = sample::end();
         end.failed_sources.push(("cases/gone.pcap".into(), "no such file".into()));

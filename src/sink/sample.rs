@@ -10,7 +10,7 @@ use crate::model::oddity::Oddity;
 use crate::model::seq::Pos;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::{CannotClaim, Quality, SourceFacts, Vantage};
-use crate::model::story::{AppState, End, ServiceState, State, Story};
+use crate::model::story::{End, ServiceState, State, Story};
 use crate::model::time::{Span, Time};
 
 /// A name that tries to clear the screen, to fake a line and to reverse the text after it.
@@ -197,7 +197,7 @@ pub fn story() -> Story {
         dns_names: vec![vec!["web.telegram.org".into()], vec![], vec![], vec![]],
         findings: vec![finding("f_1", "telegram", Grade::Confirmed, &[1]), finding("f_2", "wireguard", Grade::Likely, &[60])],
         services: vec![blocked, service("whatsapp", State::Ok, 1, 0), around, service("signal", State::Insufficient, 0, 0)],
-        apps: vec![AppState { name: "org.telegram.messenger".into(), attempts: 3, ok: 1, failed: 2, flows: 3, ..AppState::default() }],
+        apps: Vec::new(),
     }
 }
 

@@ -22,8 +22,10 @@ const SERVICES_MAX_BESIDE_FINDINGS: usize = 4;
 
 /// Most lines of a finding's title, without where it was.
 const TITLE_ROWS: usize = 2;
-/// Apps shown without `-v`.
+/// Apps shown without `-v`, and beside findings.
 const APPS_MAX: usize = 6;
+/// See [`APPS_MAX`].
+const APPS_MAX_BESIDE_FINDINGS: usize = 3;
 /// Most columns of a name in a finding's title.
 const NAME_MAX: usize = 40;
 /// Most frames named in a finding's title.
@@ -194,7 +196,11 @@ fn apps(style: &Style, told: &Told) -> Vec<String> {
         return vec![];
     }
     rows.sort_by(|(a, x), (b, y)| (y.failed, y.attempts, a).cmp(&(x.failed, x.attempts, b)));
-    let max = if style.verbose { usize::MAX } else { APPS_MAX };
+    let max = match (style.verbose, told.findings.is_empty()) {
+        (true, _) => usize::MAX,
+        (false, true) => APPS_MAX,
+        (false, false) => APPS_MAX_BESIDE_FINDINGS,
+    };
     let mut lines = vec![String::new()];
     let name_width = rows.iter().take(max).map(|(n, _)| text::columns(&style.shown(n))).max().unwrap_or(0).clamp(7, 40);
     lines.push(style.paint(

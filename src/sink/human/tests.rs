@@ -142,3 +142,16 @@ fn a_clean_or_empty_run_says_so() {
     );
     assert_eq!(written(Style::default(), &[], &["gone.pcap"]), "Nothing could be analysed.\n");
 }
+
+#[test]
+fn apps_are_listed_the_worst_first() {
+    let app = |name: &str, ok, failed| AppState { name: name.into(), attempts: ok + failed, ok, failed, ..AppState::default() };
+    let apps = vec![app("com.whatsapp", 9, 0), app("org.telegram\u{202e}.messenger", 1, 3), app("idle", 0, 0)];
+    let mut sink = Human::new(Memory::default(), Style::default());
+    sink.story(&Story { apps, ..sample::story() }).unwrap();
+    let out = screen::verdict(&sink.style, &sink.told, &sample::end());
+    let at = out.iter().position(|l| l.trim_start().starts_with("APP ")).unwrap();
+    assert!(out[at + 1].contains("org.telegram\\u{202e}.messenger") && out[at + 1].contains(" 3"), "{out:#?}");
+    assert!(out[at + 2].contains("com.whatsapp"), "{out:#?}");
+    assert!(!out.iter().any(|l| l.contains("idle")), "nothing was tried by it");
+}
