@@ -20,6 +20,9 @@ inside() { ip netns exec $ns "$@"; }
 # What arrived at b0: the kernel's own count.
 received() { inside cat /sys/class/net/b0/statistics/rx_packets; }
 
+# Its name as the kernel has it.
+comm_of() { if [ "$1" = tamperscope ]; then basename "$ts"; else echo "$1"; fi; }
+
 listen() {
     case $1 in
     tamperscope) inside "$ts" live -i b0 --json -q >"$tmp/out" 2>"$tmp/err" ;;
@@ -34,7 +37,7 @@ seen() {
     tamperscope) sed -n 's/.*"type":"source".*"packets":\([0-9]*\),"decoded".*/\1/p' "$tmp/out" ;;
     tcpdump) sed -n 's/^\([0-9]*\) packets captured/\1/p' "$tmp/err" ;;
     dumpcap) sed -n 's/^Packets received.dropped on interface.*: \([0-9]*\)\/.*/\1/p' "$tmp/err" ;;
-    ndpiReader) sed -n 's/.*Ethernet bytes.*//;s/.*[Tt]otal packets: *\([0-9]*\).*/\1/p' "$tmp/out" | head -1 ;;
+    ndpiReader) sed -n 's/.*IP packets:.* of \([0-9]*\) packets total.*/\1/p' "$tmp/out" | head -1 ;;
     esac
 }
 
@@ -44,7 +47,8 @@ for rate; do
         listen $who & job=$!
         sleep 1.5
         pid=$(inside sh -c 'for p in /proc/[0-9]*; do
-            [ "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" ] && case $(cat $p/comm) in '$who') echo ${p#/proc/};; esac; done' | tail -1)
+            [ "$(readlink $p/ns/net)" = "$(readlink /proc/self/ns/net)" ] && case $(cat $p/comm) in '$(comm_of $who)') echo ${p#/proc/};; esac; done' | tail -1)
+        [ -n "$pid" ] || { echo "$who did not begin: $(tail -1 "$tmp/err")" >&2; wait $job || true; continue; }
         before=$(received)
         inside timeout $((each + 5)) tcpreplay -q -K -l 0 --duration=$each -p "$rate" -i a0 "$cap" >"$tmp/replay" 2>&1 || true
         sleep 1

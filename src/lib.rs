@@ -12,7 +12,7 @@
 //! | room | what it does | never |
 //! |---|---|---|
 //! | [`model`] | the words every room speaks: time, frame, side, position, packet, event, note, flow, label, scene, finding, story | I/O, threads, clocks |
-//! | [`capture`] | hands over frames exactly as recorded, with their time and number: pcap, pcapng, gzip, zstd, pipes | look inside a frame |
+//! | [`capture`] | hands over frames exactly as recorded, with their time and number: pcap, pcapng, gzip, zstd, pipes, interfaces | look inside a frame |
 //! | [`packet`] | reads headers laxly; says where and why it stopped; rebuilds IP fragments within bounds | keep anything else between frames |
 //! | [`flow`] | knows which conversation a packet belongs to and who began it, with how much certainty | read payload |
 //! | [`stream`] | puts bytes in order; reports what is missing, doubled, contradicted or cut off, and at what pace | know protocols |
@@ -20,11 +20,12 @@
 //! | [`classify`] | names the service, and by which facts; services are TOML files | invent a rule in code |
 //! | [`detect`] | says what the network seems to have done, how sure, on which frames, and what else it could be | hold state |
 //! | [`collect`] | restores capture order, judges the capture's quality, lays related flows side by side | re-read packets |
-//! | [`sink`] | renders: JSON Lines, the human verdict, the HTML report, pages of detectors, the schema | compute a verdict |
+//! | [`sink`] | renders: JSON Lines, the human verdict, the HTML report, the live screen, metrics, evidence, pages of detectors, the schema | compute a verdict |
 //! | [`engine`] | walks batches through the rooms; the only threads, channels and joins | contain protocol or policy |
 //!
-//! In front of the house: [`cli`] is what was typed, [`plan`] what it means, [`verify`] runs cases through the same plan and engine as a user's run,
-//! [`mod@slice`] cuts a finding's evidence out of its capture, and `main.rs` turns the end of a run into an exit code.
+//! In front of the house: [`cli`] is what was typed, [`plan`] what it means (`live` for interfaces, with `sandbox` to give up rights), [`verify`] runs
+//! cases through the same plan and engine as a user's run, [`mod@slice`] cuts a finding's evidence out of its capture, and `main.rs` turns the end of a
+//! run into an exit code.
 //!
 //! # The way of a packet
 //!
@@ -40,11 +41,13 @@
 //!                  collect::index (kin, controls) → detect::ALL, each on a Scene ─Finding─► collect::merge, tally ─Story─► sinks
 //! ```
 //!
-//! Only a stop flag goes back. One worker is the same code as sixteen, with one shard; a live capture is to be one more [`capture::Source`].
+//! Only a stop flag goes back. One worker is the same code as sixteen, with one shard. A live capture is one more [`capture::Source`]; while it
+//! goes on, the reader asks the shards every interval how their flows stand, and `engine/watch` judges a bounded window of them as if the
+//! capture ended there. What crosses shards meanwhile stands on one board ([`model::board`]).
 //!
 //! # What holds everywhere
 //!
-//! - **Time comes from packets.** No clock is read outside the progress bar.
+//! - **Time comes from packets.** No clock is read outside the progress bar, the threads that capture live, and the screen.
 //! - **The same input, rules and options give the same bytes**, whatever the number of threads, as long as no bound on memory bites; `end` says if one did.
 //!   A flow is named by its source and first frame. `tests/threads.rs` compares.
 //! - **The wire is strange, never an error.** What cannot be read becomes a [`model::oddity::Oddity`] with a name and a count. What the operator can mend

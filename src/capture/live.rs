@@ -369,7 +369,7 @@ impl Opened {
             threads.push(std::thread::spawn(move || listen(tap, hand, &options, &stop)));
         }
         let lanes = options.interfaces.iter().map(|_| Lane::default()).collect();
-        let ends = options.duration.map(|d| Instant::now() + d);
+        let ends = options.duration.and_then(|d| Instant::now().checked_add(d));
         Live { rx, meter: self.meter, stop, order, ends, threads, lanes, options, facts: SourceFacts::default() }
     }
 }

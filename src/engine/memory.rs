@@ -3,19 +3,21 @@
 
 use crate::model::board::Board;
 
-/// Share of the bound, in percent, above which flows are let go, and below which more are followed again.
-const HIGH: u64 = 85;
-const LOW: u64 = 70;
+/// Use of the bound, in percent, from which flows are let go, and below which more are followed again.
+const HIGH: u64 = 95;
+const LOW: u64 = 90;
 
-/// Corrects the share of flows for `used` of `most` bytes. Called every interval: memory that was let go comes back with some delay, so the
-/// steps are small on the way up and larger on the way down.
-pub(super) fn correct(board: &Board, used: u64, most: u64) {
+/// Corrects the share of flows for `used` of `most` bytes, of which `before` were used the last time. Called every interval.
+///
+/// What was let go is often not given back to the system but used again, so the process stays as large as it ever was: only while it still
+/// grows, or is over the bound, is more let go.
+pub(super) fn correct(board: &Board, used: u64, before: u64, most: u64) {
     let percent = used.saturating_mul(100) / most.max(1);
     let share = board.share();
-    if percent > HIGH {
-        board.set_share(share.saturating_sub((percent - HIGH).clamp(2, 20)));
+    if percent >= 100 || (percent >= HIGH && used > before) {
+        board.set_share(share.saturating_sub((percent.saturating_sub(HIGH) * 2).clamp(2, 20)));
     } else if percent < LOW && share < 100 {
-        board.set_share(share + 2);
+        board.set_share(share + 1);
     }
 }
 
@@ -32,18 +34,20 @@ mod tests {
     #[test]
     fn flows_are_let_go_while_memory_is_short_and_come_back_slowly() {
         let board = Board::default();
-        correct(&board, 84, 100);
+        correct(&board, 94, 0, 100);
         assert_eq!(board.share(), 100);
-        correct(&board, 95, 100);
-        assert_eq!(board.share(), 90);
-        correct(&board, 200, 100);
-        assert_eq!(board.share(), 70);
-        correct(&board, 75, 100);
-        assert_eq!(board.share(), 70);
-        correct(&board, 60, 100);
-        assert_eq!(board.share(), 72);
+        correct(&board, 98, 94, 100);
+        assert_eq!(board.share(), 94);
+        correct(&board, 98, 98, 100);
+        assert_eq!(board.share(), 94, "it does not grow: what was let go is used again");
+        correct(&board, 200, 200, 100);
+        assert_eq!(board.share(), 74);
+        correct(&board, 92, 200, 100);
+        assert_eq!(board.share(), 74);
+        correct(&board, 60, 92, 100);
+        assert_eq!(board.share(), 75);
         for _ in 0..100 {
-            correct(&board, 200, 100);
+            correct(&board, 200, 200, 100);
         }
         assert_eq!(board.share(), 5, "something is always followed");
         assert!(used().is_none_or(|b| b > 1 << 20));

@@ -114,7 +114,8 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
             flows: 0,
         };
         let collector = scope.spawn(move || collector.run(&collect_rx, sinks));
-        let reader = Reader { plan, shards: &to_shards, collector: &collect_tx, board, done, wishes, clock: Clock::start(interval), keep };
+        let reader =
+            Reader { plan, shards: &to_shards, collector: &collect_tx, board, done, wishes, clock: Clock::start(interval), keep, used: 0 };
         reader.run(live, &meter);
         drop(to_shards);
         drop(collect_tx);
@@ -134,6 +135,8 @@ struct Reader<'a> {
     wishes: &'a Wishes,
     clock: Clock,
     keep: Option<Keep>,
+    /// Memory in use when it was last looked at, bytes.
+    used: u64,
 }
 
 impl Reader<'_> {
@@ -167,7 +170,7 @@ impl Reader<'_> {
             if (self.clock.due() || wished) && self.done.load(Ordering::Relaxed) >= asked {
                 asked += 1;
                 if let Some(used) = memory::used() {
-                    memory::correct(self.board, used, self.plan.max_memory);
+                    memory::correct(self.board, used, std::mem::replace(&mut self.used, used), self.plan.max_memory);
                 }
                 dealer.flush_all();
                 let facts = SourceFacts { packets, ..dealer.so_far(&live) };
@@ -339,7 +342,7 @@ impl Collector<'_> {
             collector::describe(facts, flows, &self.book, self.workers)
         };
         story.services = collect::tally_onto(&self.window.past, &story.flows, &story.labels, &story.findings);
-        let over = self.window.to_tell(&story, last);
+        let over = self.window.take_over(&story, last);
         let window = &self.window;
         let change = if judging { self.ledger.update(&story.findings, &|id| window.knows(id), last) } else { Change::default() };
         self.flows += over.len() as u64;

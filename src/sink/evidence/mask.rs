@@ -48,10 +48,13 @@ fn v4(ip: &mut [u8], real: [u8; 4], new: [u8; 4], outer: bool) {
         }
     }
     // An ICMP error quotes a packet; that packet's own checksum keeps the sum over it as it was.
-    if outer && proto == 1 && !later && matches!(ip.get(header), Some(3 | 4 | 5 | 11 | 12)) {
-        if let Some(quoted) = ip.get_mut(header + 8..) {
-            v4(quoted, real, new, false);
-        }
+    if outer
+        && proto == 1
+        && !later
+        && matches!(ip.get(header), Some(3 | 4 | 5 | 11 | 12))
+        && let Some(quoted) = ip.get_mut(header + 8..)
+    {
+        v4(quoted, real, new, false);
     }
 }
 
