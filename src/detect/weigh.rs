@@ -96,6 +96,7 @@ pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, weigh: Weigh, control: V
         started: claim.started,
         frames,
         rate_bps: None,
+        throttle: None,
         evidence: weigh.evidence,
         innocent: weigh.innocent,
         control: control.into_iter().filter(|c| c.n > 0).collect(),

@@ -15,4 +15,5 @@ pub mod seq;
 pub mod side;
 pub mod source;
 pub mod story;
+pub mod throttle;
 pub mod time;

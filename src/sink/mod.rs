@@ -77,5 +77,7 @@ pub struct OutKind {
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
-pub const OUT_KINDS: &[OutKind] =
-    &[OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open }];
+pub const OUT_KINDS: &[OutKind] = &[
+    OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
+    OutKind { name: "jsonl-series", says: "the same, with the time series of busy flows", open: jsonl::open_with_series },
+];

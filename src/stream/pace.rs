@@ -1,6 +1,6 @@
 //! Keeps the pace of one direction while its packets come in: bins, drops, clean round trips, what held the sender back.
 //!
-//! Nothing is kept for a direction that carried little ([`Pacer::wanted`]). For one that did, everything is of fixed size: about 4 kB.
+//! Nothing is kept for a direction that carried little ([`Pacer::wanted`]). For one that did, everything is of fixed size: about 5 kB.
 //! A packet costs a few additions; only a retransmission looks through the packets in flight ([`FLIGHT`] at most).
 
 use crate::model::pace::{BINS, Pace};
@@ -77,6 +77,8 @@ pub struct Pacer {
     top: Pos,
     /// Acknowledgements up to here were delayed by a loss.
     ignore: Pos,
+    /// Acknowledgements up to here are accounted for.
+    told: Option<Pos>,
     /// The last hole: when it was noticed, and the packets missing.
     hole: Option<(Time, u32)>,
     held_since: Option<Time>,
@@ -103,6 +105,7 @@ impl Pacer {
             used: 0,
             top: Pos::default(),
             ignore: Pos::default(),
+            told: None,
             hole: None,
             held_since: None,
             shut_since: None,
@@ -121,6 +124,7 @@ impl Pacer {
     pub fn data(&mut self, step: &Step) {
         let Step { ts, len, from, to, .. } = *step;
         let (packets, bytes) = self.on_wire(step);
+        self.told.get_or_insert(step.acked);
         self.arrive(ts, packets, bytes);
         if let (Some((asked, at)), Some(echo)) = (self.asked, step.tsecr)
             && (echo.wrapping_sub(asked) as i32) >= 0
@@ -196,6 +200,7 @@ impl Pacer {
             }
             _ => {}
         }
+        self.count_acked(ts, ack);
         let mut covered = 0u32;
         let mut last = None;
         while let Some(first) = self.first() {
@@ -218,6 +223,22 @@ impl Pacer {
         }
         if self.used == 0 && covered > 0 {
             self.drained = Some(ts);
+        }
+    }
+
+    /// The bytes an acknowledgement covers for the first time passed everything on the way, headers included.
+    fn count_acked(&mut self, ts: Time, ack: Pos) {
+        let Some(told) = self.told else { return };
+        let new = u32::try_from(ack.since(told)).unwrap_or(0);
+        if new == 0 {
+            return;
+        }
+        self.told = Some(ack);
+        let one = self.pace.largest.saturating_sub(self.header).max(1);
+        let bytes = new.saturating_add(self.header.saturating_mul(new.div_ceil(one)));
+        let bin = self.make_room(ts);
+        if let Some(b) = self.pace.acked.get_mut(bin) {
+            *b = b.saturating_add(bytes);
         }
     }
 
@@ -339,14 +360,18 @@ impl Pacer {
         let past = ts.since(self.pace.start).nanos().max(0);
         while past.checked_div(self.pace.width.nanos()).is_some_and(|bin| bin >= BINS as i64) {
             let p = &mut self.pace;
-            let (mut bytes, mut drops) = ([0u32; BINS], [0u8; BINS]);
+            let (mut bytes, mut acked, mut drops) = ([0u32; BINS], [0u32; BINS], [0u8; BINS]);
             for (to, pair) in bytes.iter_mut().zip(p.passed.chunks_exact(2)) {
+                *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
+            }
+            for (to, pair) in acked.iter_mut().zip(p.acked.chunks_exact(2)) {
                 *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
             }
             for (to, pair) in drops.iter_mut().zip(p.drops.chunks_exact(2)) {
                 *to = pair.iter().fold(0, |sum, d| sum.saturating_add(*d));
             }
             p.passed = bytes;
+            p.acked = acked;
             p.drops = drops;
             p.width = p.width.times(2);
         }
@@ -452,7 +477,7 @@ mod tests {
 
     #[test]
     fn memory_per_direction_is_bounded() {
-        assert!(size_of::<Pacer>() <= 4_608, "{}", size_of::<Pacer>());
+        assert!(size_of::<Pacer>() <= 5_888, "{}", size_of::<Pacer>());
     }
 
     proptest! {
