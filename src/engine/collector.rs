@@ -161,6 +161,7 @@ fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book) -> 
     collect::order(&mut flows);
     collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
     source.quality = collect::assess(&source, &flows);
+    detect::limits(&mut flows);
     let (labels, dns_names) = label_all(&flows, book);
     let findings = judge_all(&source, &flows, &labels);
     let findings = collect::merge(findings);

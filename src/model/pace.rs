@@ -120,6 +120,8 @@ pub struct Pace {
     pub lost_beyond: u32,
     /// Holes in packets: dropped before the capture point.
     pub lost_before: u32,
+    /// Of these, those that left no hole: known by a gap in the sender's IP identifications after a pause as long as a retransmission takes.
+    pub lost_hidden: u32,
     /// Packets sent again although acknowledged or not missing.
     pub again: u32,
     /// Packets sent into an empty path.
@@ -177,6 +179,7 @@ impl Pace {
             largest: 0,
             lost_beyond: 0,
             lost_before: 0,
+            lost_hidden: 0,
             again: 0,
             lone: 0,
             lone_lost: 0,

@@ -11,6 +11,10 @@ use crate::model::time::{Span, Time};
 const FLIGHT: usize = 40;
 /// A hole filled within this time was reordering, not loss.
 const REORDER: Span = Span::from_millis(3);
+/// No retransmission timer is shorter (RFC 6298 asks for 1 s, stacks use 200 ms; less what the path may take away).
+const TIMER: Span = Span::from_millis(180);
+/// A larger gap in IP identifications is not that of a sender which numbers each connection's packets by themselves.
+const GAP: u16 = 12;
 /// A pause of the sender shorter than this is no pause.
 const PAUSE: Span = Span::from_millis(5);
 /// Packets and bytes from which a direction is worth the memory.
@@ -88,6 +92,33 @@ pub struct Pacer {
     /// A timestamp of the receiver that has not been echoed yet: when it passed.
     asked: Option<(u32, Time)>,
     header: u32,
+    ids: Ids,
+}
+
+/// IP identifications of the sender's packets: most stacks of today number those of each connection one by one.
+#[derive(Default)]
+struct Ids {
+    last: Option<(u16, Time)>,
+    /// Steps by one, and others.
+    ones: u32,
+    odd: u32,
+}
+
+impl Ids {
+    /// Packets that must have been dropped between the last one and this, after a pause; 0 if the sender does not number that way.
+    fn missing(&mut self, id: Option<u16>, ts: Time) -> u32 {
+        let Some(id) = id else { return 0 };
+        let Some((last, at)) = self.last.replace((id, ts)) else { return 0 };
+        let step = id.wrapping_sub(last);
+        let paused = ts.since(at) >= TIMER;
+        match step {
+            1 => self.ones = self.ones.saturating_add(1),
+            2..=GAP if paused => {}
+            _ => self.odd = self.odd.saturating_add(1),
+        }
+        let regular = self.ones >= 8 && self.odd.saturating_mul(4) < self.ones;
+        if paused && regular && (2..=GAP).contains(&step) { u32::from(step).saturating_sub(1) } else { 0 }
+    }
 }
 
 impl Pacer {
@@ -112,6 +143,7 @@ impl Pacer {
             drained: None,
             asked: None,
             header: 40,
+            ids: Ids::default(),
         })
     }
 
@@ -173,6 +205,16 @@ impl Pacer {
         }
         self.top = self.top.max(to);
         self.hold(step);
+    }
+
+    /// Any packet of the sender, before what it carries is told: only a gap that leaves no hole tells something new.
+    pub fn identified(&mut self, ts: Time, id: Option<u16>, whole: bool) {
+        let missing = self.ids.missing(id, ts);
+        if missing > 0 && whole {
+            self.pace.lost_before = self.pace.lost_before.saturating_add(missing);
+            self.pace.lost_hidden = self.pace.lost_hidden.saturating_add(missing);
+            self.dropped(ts, 0, missing);
+        }
     }
 
     /// A datagram: no positions, no acknowledgements.
