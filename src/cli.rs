@@ -81,7 +81,10 @@ pub struct AnalyzeArgs {
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
-    /// Also write KIND to PATH; kinds: jsonl, html, pcapng, zeek, zeek-json
+    /// With --json: add the time series of busy flows (bytes, drops and acknowledged bytes in each bin of time)
+    #[arg(long, requires = "json")]
+    pub series: bool,
+    /// Also write KIND to PATH; kinds: jsonl, jsonl-series, html, pcapng, zeek, zeek-json
     #[arg(long, value_name = "KIND=PATH")]
     pub out: Vec<String>,
     /// Add or override services

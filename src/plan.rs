@@ -134,7 +134,7 @@ pub fn analysis(args: &AnalyzeArgs, around: &Surroundings) -> Result<Analysis, W
     let files = !sinks.is_empty();
     sinks.append(&mut piped);
     if args.json {
-        sinks.push(shielded(Jsonl::new(io::stdout()), files));
+        sinks.push(shielded(Jsonl::new(io::stdout()).with_series(args.series), files));
     } else if to_stdout == 0 {
         sinks.push(shielded(Human::new(io::stdout(), style), files));
     }

@@ -26,14 +26,13 @@ mod rst_on_syn;
 mod silence;
 mod sni_reset;
 mod throttling;
-mod throttling_loss;
-mod throttling_rate;
 mod udp_blocked;
 mod udp_blocked_media;
 mod vpn_blocked;
 mod weigh;
 
 pub use block_page::KNOWN_PAGES;
+pub use throttling::limits;
 
 use crate::model::finding::{Card, Finding};
 use crate::model::scene::Scene;
@@ -66,6 +65,7 @@ pub static ALL: &[&dyn Detector] = &[
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
     &vpn_blocked::VpnHandshake,
-    &throttling_rate::ThrottlingRate,
-    &throttling_loss::ThrottlingLoss,
+    &throttling::ThrottlingRate,
+    &throttling::ThrottlingLoss,
+    &throttling::SlowHandshake,
 ];

@@ -105,6 +105,7 @@ pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, mut weigh: Weigh, contro
         started: claim.started,
         frames,
         rate_bps: None,
+        throttle: None,
         evidence: weigh.evidence,
         innocent: weigh.innocent,
         control: control.into_iter().filter(|c| c.n > 0).collect(),

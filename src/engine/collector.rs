@@ -198,6 +198,7 @@ pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book
     collect::order(&mut flows);
     collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
     source.quality = collect::assess(&source, &flows);
+    detect::limits(&mut flows);
     let (labels, dns_names) = label_all(&flows, book, threads);
     Story { source, flows, labels, dns_names, ..Story::default() }
 }

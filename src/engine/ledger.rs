@@ -158,6 +158,7 @@ mod tests {
             needs: vec![],
             ooni_failure: None,
             resembles: vec![],
+            throttle: None,
         }
     }
 

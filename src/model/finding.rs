@@ -4,6 +4,7 @@ use super::flow::FlowId;
 use super::frame::FrameNo;
 use super::label::Role;
 use super::side::Side;
+use super::throttle::Throttle;
 use super::time::Time;
 use std::net::IpAddr;
 
@@ -189,6 +190,8 @@ pub struct Finding {
     pub frames: Vec<FrameNo>,
     /// Throttling: estimated IP-level rate in bit/s.
     pub rate_bps: Option<u64>,
+    /// Throttling: what was measured, as far as a rate was.
+    pub throttle: Option<Box<Throttle>>,
     /// What speaks for it.
     pub evidence: Vec<Evidence>,
     /// What else it could be.

@@ -23,4 +23,5 @@ pub mod shelf;
 pub mod side;
 pub mod source;
 pub mod story;
+pub mod throttle;
 pub mod time;

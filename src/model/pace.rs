@@ -3,6 +3,7 @@
 //! Sizes are IP sizes, headers included, for that is what a policer or shaper on the path counts. Everything is of fixed size: a flow
 //! that lives longer gets wider bins, not more of them.
 
+use super::throttle::Limit;
 use super::time::{Span, Time};
 
 /// Bins of time kept per direction. When they are used up, two become one and the width doubles.
@@ -107,6 +108,8 @@ pub struct Pace {
     pub width: Span,
     /// IP bytes of packets with payload that went past the dropper, as far as known: what was seen less what proved dropped afterwards.
     pub passed: [u32; BINS],
+    /// IP bytes acknowledged in each bin, headers of full packets added; all zero where no acknowledgement is to be seen (one-sided captures, QUIC).
+    pub acked: [u32; BINS],
     /// Packets dropped, at the time they were sent (seen before the dropper) or found missing (seen behind it).
     pub drops: [u8; BINS],
     /// Packets with payload, large ones counted as the packets they were on the wire.
@@ -117,6 +120,8 @@ pub struct Pace {
     pub lost_beyond: u32,
     /// Holes in packets: dropped before the capture point.
     pub lost_before: u32,
+    /// Of these, those that left no hole: known by a gap in the sender's IP identifications after a pause as long as a retransmission takes.
+    pub lost_hidden: u32,
     /// Packets sent again although acknowledged or not missing.
     pub again: u32,
     /// Packets sent into an empty path.
@@ -141,6 +146,21 @@ pub struct Pace {
     pub windows: u32,
     /// Time in which everything sent was acknowledged and nothing new came.
     pub idle: Span,
+    /// What limited it; filled when the source is complete.
+    pub limit: Option<Limit>,
+}
+
+/// One bin of time of a [`Pace`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bin {
+    /// When it begins.
+    pub at: Time,
+    /// IP bytes that passed.
+    pub passed: u32,
+    /// IP bytes acknowledged.
+    pub acked: u32,
+    /// Packets dropped.
+    pub drops: u8,
 }
 
 impl Pace {
@@ -153,11 +173,13 @@ impl Pace {
             last: start,
             width: BIN_WIDTH,
             passed: [0; BINS],
+            acked: [0; BINS],
             drops: [0; BINS],
             packets: 0,
             largest: 0,
             lost_beyond: 0,
             lost_before: 0,
+            lost_hidden: 0,
             again: 0,
             lone: 0,
             lone_lost: 0,
@@ -170,12 +192,31 @@ impl Pace {
             window_sum: 0,
             windows: 0,
             idle: Span::ZERO,
+            limit: None,
         }
     }
 
     /// IP bytes that passed since the accounting began.
     pub fn total(&self) -> u64 {
         self.passed.iter().map(|b| u64::from(*b)).sum()
+    }
+
+    /// Bins in use: up to the last packet with payload or acknowledgement of it.
+    pub fn used(&self) -> usize {
+        let at = self.last.since(self.start).nanos().max(0).checked_div(self.width.nanos().max(1)).unwrap_or(0);
+        let by_time = usize::try_from(at).unwrap_or(BINS).saturating_add(1).min(BINS);
+        self.acked.iter().rposition(|b| *b > 0).map_or(by_time, |i| by_time.max(i.saturating_add(1)))
+    }
+
+    /// The bins in use, in order of time: what a chart draws. At most [`BINS`].
+    pub fn series(&self) -> impl Iterator<Item = Bin> + '_ {
+        let bins = self.passed.iter().zip(&self.acked).zip(&self.drops).take(self.used());
+        bins.enumerate().map(|(i, ((passed, acked), drops))| Bin {
+            at: self.start.plus(self.width.times(i as i64)),
+            passed: *passed,
+            acked: *acked,
+            drops: *drops,
+        })
     }
 
     /// The mean announced window in bytes.

@@ -15,6 +15,7 @@ use crate::model::pulse::{Losses, Pulse, Stats};
 use crate::model::side::{PerSide, Side};
 use crate::model::source::SourceFacts;
 use crate::model::story::{AppState, End, ServiceState, Story};
+use crate::model::throttle::Throttle;
 use crate::model::time::Span;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub struct Jsonl<W: Output> {
     /// Reused for the Community ID.
     scratch: String,
     base: Option<PathBuf>,
+    series: bool,
     wrote: Totals,
     /// Each line is handed over by itself, as soon as it is complete: somebody is waiting for it, and whoever is killed leaves no half line.
     at_once: bool,
@@ -74,6 +76,14 @@ impl io::Write for Growing {
 
 impl Output for Growing {}
 
+/// The sink behind `--out jsonl-series=PATH`.
+pub fn open_with_series(path: &Path, _: &Style) -> io::Result<Box<dyn Sink>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(Jsonl::new(io::stdout()).with_series(true)));
+    }
+    Ok(Box::new(Jsonl::new(NewFile::create(path)?).with_series(true)))
+}
+
 /// A flow's identifier in the records.
 pub fn flow_id(id: FlowId) -> String {
     format!("s{}f{}", id.source, id.frame.0)
@@ -82,7 +92,7 @@ pub fn flow_id(id: FlowId) -> String {
 impl<W: Output> Jsonl<W> {
     /// Writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, json: Json::default(), scratch: String::new(), base: None, wrote: Totals::default(), at_once: false }
+        Self { out, json: Json::default(), scratch: String::new(), base: None, series: false, wrote: Totals::default(), at_once: false }
     }
 
     /// Writes each line by itself as soon as it is complete.
@@ -96,6 +106,13 @@ impl<W: Output> Jsonl<W> {
     #[must_use]
     pub fn relative_to(mut self, base: &Path) -> Self {
         self.base = Some(base.to_owned());
+        self
+    }
+
+    /// Whether flows bring the time series of their busy directions.
+    #[must_use]
+    pub fn with_series(mut self, series: bool) -> Self {
+        self.series = series;
         self
     }
 
@@ -230,6 +247,13 @@ impl<W: Output> Jsonl<W> {
             None => j.null(),
         }
         resets(j, f);
+        limit(j, f);
+        j.key("series");
+        if self.series {
+            series(j, f)
+        } else {
+            j.null()
+        }
         j.key("owner").str_or_null(f.owner.as_deref());
         j.key("service");
         match label {
@@ -280,6 +304,11 @@ impl<W: Output> Jsonl<W> {
         }
         j.close_list();
         j.key("rate_bps").int_or_null(f.rate_bps);
+        j.key("throttle");
+        match &f.throttle {
+            Some(t) => throttle(j, t),
+            None => j.null(),
+        }
         j.key("evidence").open_list();
         for e in &f.evidence {
             j.open();
@@ -598,6 +627,88 @@ fn said(j: &mut Json, f: &FlowRecord, dns_names: &[Box<str>]) {
     j.key("alpn").strs(hello.iter().flat_map(|h| &h.alpn).map(|a| &**a));
     j.key("ja4").str_or_null(hello.map(|h| &*h.ja4).filter(|ja4| !ja4.is_empty()));
     j.key("ech").str_or_null(hello.map(|h| names::ech(h.ech)));
+}
+
+/// What limited each busy direction.
+fn limit(j: &mut Json, f: &FlowRecord) {
+    j.key("limit").open();
+    for (key, side) in [("c2s", Side::Client), ("s2c", Side::Server)] {
+        j.key(key);
+        match f.pace[side].as_deref().and_then(|p| p.limit.as_ref()) {
+            Some(l) => {
+                j.open();
+                j.key("by").str(l.by.name());
+                j.key("or").strs(l.or.iter().map(|o| o.name()));
+                j.key("why").str(&l.why);
+                j.close();
+            }
+            None => j.null(),
+        }
+    }
+    j.close();
+}
+
+/// The time series of each busy direction.
+fn series(j: &mut Json, f: &FlowRecord) {
+    j.open();
+    for (key, side) in [("c2s", Side::Client), ("s2c", Side::Server)] {
+        j.key(key);
+        let Some(p) = f.pace[side].as_deref() else {
+            j.null();
+            continue;
+        };
+        j.open();
+        j.time("start_ts", "start_ts_ns", Some(p.start));
+        j.key("width_ns").int(p.width.nanos());
+        j.key("before_bytes").int(p.before);
+        j.key("bytes").open_list();
+        p.series().for_each(|b| j.int(b.passed));
+        j.close_list();
+        j.key("acked").open_list();
+        p.series().for_each(|b| j.int(b.acked));
+        j.close_list();
+        j.key("drops").open_list();
+        p.series().for_each(|b| j.int(b.drops));
+        j.close_list();
+        j.close();
+    }
+    j.close();
+}
+
+fn throttle(j: &mut Json, t: &Throttle) {
+    j.open();
+    j.key("scope").str(t.scope.name());
+    j.key("rate_bps").int(t.rate);
+    j.key("low_bps").int(t.low);
+    j.key("high_bps").int(t.high);
+    j.key("burst_bytes").int_or_null(t.burst);
+    j.key("loss").real(t.loss);
+    for (key, ms) in [("rtt_base_ms", t.rtt_base_ms), ("rtt_usual_ms", t.rtt_usual_ms)] {
+        j.key(key);
+        match ms {
+            Some(ms) => j.real(ms),
+            None => j.null(),
+        }
+    }
+    j.time("from_ts", "from_ts_ns", Some(t.from));
+    j.time("to_ts", "to_ts_ns", Some(t.to));
+    j.key("before_bps").int_or_null(t.before);
+    for (key, rates) in [("held", &t.held), ("controls", &t.controls)] {
+        j.key(key).open_list();
+        for (id, bps) in rates {
+            j.open();
+            j.key("flow_id").plain(format_args!("s{}f{}", id.source, id.frame.0));
+            j.key("bps").int(*bps);
+            j.close();
+        }
+        j.close_list();
+    }
+    j.key("p");
+    match t.p {
+        Some(p) => j.real(p),
+        None => j.null(),
+    }
+    j.close();
 }
 
 fn service_of(j: &mut Json, l: &Label) {

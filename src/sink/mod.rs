@@ -122,6 +122,7 @@ pub struct OutKind {
 /// All kinds of `--out`. A new output is one file and one line here.
 pub const OUT_KINDS: &[OutKind] = &[
     OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
+    OutKind { name: "jsonl-series", says: "JSON Lines with the time series of busy flows", open: jsonl::open_with_series },
     OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", open: pcapng::open },
     OutKind { name: "zeek", says: "Zeek's conn.log with our columns behind its own, in a file or directory", open: zeek::open },
     OutKind { name: "zeek-json", says: "the same as JSON", open: zeek::open_json },

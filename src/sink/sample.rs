@@ -120,6 +120,7 @@ pub fn finding(id: &str, service: &str, grade: Grade, frames: &[u64]) -> Finding
         started: moment(9, 240).ts,
         frames: vec![FrameNo(9), FrameNo(11), FrameNo(14)],
         rate_bps: None,
+        throttle: None,
         evidence: vec![Evidence {
             says: "the reset's TTL differs from the server's".into(),
             value: "57".into(),

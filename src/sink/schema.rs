@@ -1,6 +1,7 @@
 //! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, none is optional.
 
 use super::{SCHEMA, ooni};
+use crate::model::throttle::Limiter;
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
@@ -234,9 +235,52 @@ fn flow() -> Fields {
         ("rtt_ms", json!({ "type": ["number", "null"] })),
         ("retransmitted", or_null(object(vec![("c2s", count()), ("s2c", count()), ("c2s_bytes", count()), ("s2c_bytes", count())]))),
         ("resets", list(reset)),
+        ("limit", object(vec![("c2s", or_null(limit())), ("s2c", or_null(limit()))])),
+        ("series", or_null(object(vec![("c2s", or_null(series())), ("s2c", or_null(series()))]))),
         ("owner", text_or_null()),
         ("service", or_null(service)),
     ]
+}
+
+fn limit() -> Value {
+    let names: Vec<&str> = Limiter::ALL.iter().map(|l| l.name()).collect();
+    object(vec![("by", one_of(&names)), ("or", list(one_of(&names))), ("why", text())])
+}
+
+/// Bytes, acknowledged bytes and drops in bins of one width; present only when asked for.
+fn series() -> Value {
+    object(vec![
+        ("start_ts", time()),
+        ("start_ts_ns", nanos()),
+        ("width_ns", count()),
+        ("before_bytes", count()),
+        ("bytes", list(count())),
+        ("acked", list(count())),
+        ("drops", list(count())),
+    ])
+}
+
+fn throttle() -> Value {
+    let rates = || list(object(vec![("flow_id", flow_id()), ("bps", count())]));
+    let number_or_null = || json!({ "type": ["number", "null"] });
+    object(vec![
+        ("scope", one_of(&["targeted", "general", "unknown"])),
+        ("rate_bps", count()),
+        ("low_bps", count()),
+        ("high_bps", count()),
+        ("burst_bytes", count_or_null()),
+        ("loss", share()),
+        ("rtt_base_ms", number_or_null()),
+        ("rtt_usual_ms", number_or_null()),
+        ("from_ts", time()),
+        ("from_ts_ns", nanos()),
+        ("to_ts", time()),
+        ("to_ts_ns", nanos()),
+        ("before_bps", count_or_null()),
+        ("held", rates()),
+        ("controls", rates()),
+        ("p", number_or_null()),
+    ])
 }
 
 fn finding() -> Fields {
@@ -264,6 +308,7 @@ fn finding() -> Fields {
         ("started_ts_ns", nanos()),
         ("frames", list(count())),
         ("rate_bps", count_or_null()),
+        ("throttle", or_null(throttle())),
         ("evidence", list(evidence)),
         ("innocent", list(object(vec![("cause", text()), ("stands", yes_no()), ("why", text())]))),
         ("control", list(object(vec![("kind", text()), ("n", count()), ("ok", count())]))),

@@ -115,6 +115,9 @@ impl Conversation {
             pacer.acked(packet.ts, brief.ack, self.half[side].window, options.tsval);
         }
         let sent = self.record.side[side].sent;
+        if let Some(pacer) = &mut self.pacer[side] {
+            pacer.identified(packet.ts, packet.ip.id, seg.len > 0 && brief.seq <= sent && brief.end() > sent);
+        }
         self.data(side, seg, &seen, &mut brief, listener);
         if seg.len > 0 && !brief.marked(mark::PROBE) {
             self.keep_pace(side, packet, &brief, sent, options.tsecr);

@@ -1,6 +1,6 @@
 //! Keeps the pace of one direction while its packets come in: bins, drops, clean round trips, what held the sender back.
 //!
-//! Nothing is kept for a direction that carried little ([`Pacer::wanted`]). For one that did, everything is of fixed size: about 4 kB.
+//! Nothing is kept for a direction that carried little ([`Pacer::wanted`]). For one that did, everything is of fixed size: about 5 kB.
 //! A packet costs a few additions; only a retransmission looks through the packets in flight ([`FLIGHT`] at most).
 
 use crate::model::pace::{BINS, Pace};
@@ -11,6 +11,10 @@ use crate::model::time::{Span, Time};
 const FLIGHT: usize = 40;
 /// A hole filled within this time was reordering, not loss.
 const REORDER: Span = Span::from_millis(3);
+/// No retransmission timer is shorter (RFC 6298 asks for 1 s, stacks use 200 ms; less what the path may take away).
+const TIMER: Span = Span::from_millis(180);
+/// A larger gap in IP identifications is not that of a sender which numbers each connection's packets by themselves.
+const GAP: u16 = 12;
 /// A pause of the sender shorter than this is no pause.
 const PAUSE: Span = Span::from_millis(5);
 /// Packets and bytes from which a direction is worth the memory.
@@ -79,6 +83,8 @@ pub struct Pacer {
     top: Pos,
     /// Acknowledgements up to here were delayed by a loss.
     ignore: Pos,
+    /// Acknowledgements up to here are accounted for.
+    told: Option<Pos>,
     /// The last hole: when it was noticed, and the packets missing.
     hole: Option<(Time, u32)>,
     held_since: Option<Time>,
@@ -88,6 +94,33 @@ pub struct Pacer {
     /// A timestamp of the receiver that has not been echoed yet: when it passed.
     asked: Option<(u32, Time)>,
     header: u32,
+    ids: Ids,
+}
+
+/// IP identifications of the sender's packets: most stacks of today number those of each connection one by one.
+#[derive(Clone, Default)]
+struct Ids {
+    last: Option<(u16, Time)>,
+    /// Steps by one, and others.
+    ones: u32,
+    odd: u32,
+}
+
+impl Ids {
+    /// Packets that must have been dropped between the last one and this, after a pause; 0 if the sender does not number that way.
+    fn missing(&mut self, id: Option<u16>, ts: Time) -> u32 {
+        let Some(id) = id else { return 0 };
+        let Some((last, at)) = self.last.replace((id, ts)) else { return 0 };
+        let step = id.wrapping_sub(last);
+        let paused = ts.since(at) >= TIMER;
+        match step {
+            1 => self.ones = self.ones.saturating_add(1),
+            2..=GAP if paused => {}
+            _ => self.odd = self.odd.saturating_add(1),
+        }
+        let regular = self.ones >= 8 && self.odd.saturating_mul(4) < self.ones;
+        if paused && regular && (2..=GAP).contains(&step) { u32::from(step).saturating_sub(1) } else { 0 }
+    }
 }
 
 impl Pacer {
@@ -105,12 +138,14 @@ impl Pacer {
             used: 0,
             top: Pos::default(),
             ignore: Pos::default(),
+            told: None,
             hole: None,
             held_since: None,
             shut_since: None,
             drained: None,
             asked: None,
             header: 40,
+            ids: Ids::default(),
         })
     }
 
@@ -123,6 +158,7 @@ impl Pacer {
     pub fn data(&mut self, step: &Step) {
         let Step { ts, len, from, to, .. } = *step;
         let (packets, bytes) = self.on_wire(step);
+        self.told.get_or_insert(step.acked);
         self.arrive(ts, packets, bytes);
         if let (Some((asked, at)), Some(echo)) = (self.asked, step.tsecr)
             && (echo.wrapping_sub(asked) as i32) >= 0
@@ -173,6 +209,16 @@ impl Pacer {
         self.hold(step);
     }
 
+    /// Any packet of the sender, before what it carries is told: only a gap that leaves no hole tells something new.
+    pub fn identified(&mut self, ts: Time, id: Option<u16>, whole: bool) {
+        let missing = self.ids.missing(id, ts);
+        if missing > 0 && whole {
+            self.pace.lost_before = self.pace.lost_before.saturating_add(missing);
+            self.pace.lost_hidden = self.pace.lost_hidden.saturating_add(missing);
+            self.dropped(ts, 0, missing);
+        }
+    }
+
     /// A datagram: no positions, no acknowledgements.
     pub fn datagram(&mut self, ts: Time, ip_len: u32) {
         self.pace.largest = self.pace.largest.max(ip_len);
@@ -198,6 +244,7 @@ impl Pacer {
             }
             _ => {}
         }
+        self.count_acked(ts, ack);
         let mut covered = 0u32;
         let mut last = None;
         while let Some(first) = self.first() {
@@ -220,6 +267,22 @@ impl Pacer {
         }
         if self.used == 0 && covered > 0 {
             self.drained = Some(ts);
+        }
+    }
+
+    /// The bytes an acknowledgement covers for the first time passed everything on the way, headers included.
+    fn count_acked(&mut self, ts: Time, ack: Pos) {
+        let Some(told) = self.told else { return };
+        let new = u32::try_from(ack.since(told)).unwrap_or(0);
+        if new == 0 {
+            return;
+        }
+        self.told = Some(ack);
+        let one = self.pace.largest.saturating_sub(self.header).max(1);
+        let bytes = new.saturating_add(self.header.saturating_mul(new.div_ceil(one)));
+        let bin = self.make_room(ts);
+        if let Some(b) = self.pace.acked.get_mut(bin) {
+            *b = b.saturating_add(bytes);
         }
     }
 
@@ -341,14 +404,18 @@ impl Pacer {
         let past = ts.since(self.pace.start).nanos().max(0);
         while past.checked_div(self.pace.width.nanos()).is_some_and(|bin| bin >= BINS as i64) {
             let p = &mut self.pace;
-            let (mut bytes, mut drops) = ([0u32; BINS], [0u8; BINS]);
+            let (mut bytes, mut acked, mut drops) = ([0u32; BINS], [0u32; BINS], [0u8; BINS]);
             for (to, pair) in bytes.iter_mut().zip(p.passed.chunks_exact(2)) {
+                *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
+            }
+            for (to, pair) in acked.iter_mut().zip(p.acked.chunks_exact(2)) {
                 *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
             }
             for (to, pair) in drops.iter_mut().zip(p.drops.chunks_exact(2)) {
                 *to = pair.iter().fold(0, |sum, d| sum.saturating_add(*d));
             }
             p.passed = bytes;
+            p.acked = acked;
             p.drops = drops;
             p.width = p.width.times(2);
         }
@@ -454,7 +521,7 @@ mod tests {
 
     #[test]
     fn memory_per_direction_is_bounded() {
-        assert!(size_of::<Pacer>() <= 4_608, "{}", size_of::<Pacer>());
+        assert!(size_of::<Pacer>() <= 5_888, "{}", size_of::<Pacer>());
     }
 
     proptest! {

@@ -7,9 +7,12 @@
 //!   | <---------------------- data |   the way back is whole
 //! ```
 
-use super::Detector;
-use super::throttling;
-use super::weigh::{self, Claim, Weigh, fisher};
+use super::bps;
+use super::lane::{self, Lane};
+use super::plateau::Plateau;
+use super::queue::{self, Queue};
+use crate::detect::Detector;
+use crate::detect::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
@@ -19,7 +22,7 @@ use crate::model::side::Side;
 use crate::model::time::Span;
 
 /// See the module.
-pub(super) struct ThrottlingLoss;
+pub(in crate::detect) struct ThrottlingLoss;
 
 static CARD: Card = Card {
     rule: "loss.targeted",
@@ -83,7 +86,7 @@ fn same_group(flow: &FlowRecord, label: Option<&Label>, other: &Kin<'_>) -> bool
     if f.pace.client.is_none() && f.pace.server.is_none() {
         return false;
     }
-    match (throttling::known(label), throttling::known(*l)) {
+    match (lane::known(label), lane::known(*l)) {
         (Some(a), Some(b)) => a.id == b.id,
         (None, None) => match (flow.asked_name(), f.asked_name()) {
             (Some(a), Some(b)) => a == b,
@@ -111,7 +114,7 @@ fn sum<'a>(flows: impl Iterator<Item = &'a FlowRecord>, side: Side) -> (u64, u64
 }
 
 /// Whether losses came at many moments, over seconds, in each third of the time between the first and the last.
-fn lasting(lanes: &[throttling::Lane<'_>]) -> bool {
+fn lasting(lanes: &[Lane<'_>]) -> bool {
     lanes.iter().any(|l| {
         let p = l.pace;
         let hit = |d: &u8| *d > 0;
@@ -132,7 +135,7 @@ fn lasting(lanes: &[throttling::Lane<'_>]) -> bool {
 }
 
 fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_>]) -> Option<Finding> {
-    let lanes: Vec<throttling::Lane<'_>> = group.iter().filter_map(|(f, l)| throttling::Lane::of(f, *l, side)).collect();
+    let lanes: Vec<Lane<'_>> = group.iter().filter_map(|(f, l)| Lane::of(f, *l, side)).collect();
     let (n, lost) = sum(group.iter().map(|(f, _)| *f), side);
     let share = lost as f64 / n.max(1) as f64;
     if n < PACKETS || share < SHARE || lanes.is_empty() {
@@ -154,18 +157,18 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     if !lasting(&lanes) {
         return None;
     }
-    let allowed = throttling::loss_allows(&lanes, share);
+    let allowed = queue::loss_allows(&lanes, share);
     let lonely = seen_sent && lone >= 10 && alone >= 0.6 * share;
     let upward = side == Side::Client && share >= 0.2;
-    let limited = throttling::Plateau::of(&lanes).is_some_and(|p| p.windows >= 10 && p.steady >= 0.8 && p.high - p.low <= 0.15 * p.rate);
-    let one_rate = throttling::Plateau::of(&lanes).is_some_and(|p| p.windows >= 5);
+    let limited = Plateau::of(&lanes).is_some_and(|p| p.windows >= 10 && p.steady >= 0.8 && p.high - p.low <= 0.15 * p.rate);
+    let one_rate = Plateau::of(&lanes).is_some_and(|p| p.windows >= 5);
     if side == Side::Server && (one_rate || !lonely) {
         return None;
     }
     if bulk && rate < 0.4 * allowed && (limited || !(lonely || upward)) {
         return None;
     }
-    let queue = throttling::Queue::of(&lanes, rate);
+    let queue = Queue::of(&lanes, rate);
     if queue.grown() && queue.samples >= 15 && !lonely {
         return None;
     }
@@ -197,7 +200,7 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     } else {
         w.against(0.0, "lossy line", "no other traffic of this client went this way");
     }
-    w.excluded("rate limit that drops", format!("so much loss alone explains the rate ({})", throttling::bps(rate)));
+    w.excluded("rate limit that drops", format!("so much loss alone explains the rate ({})", bps(rate)));
     w.excluded("congestion", "loss did not depend on how much was sent");
     let servers: std::collections::BTreeSet<_> = group.iter().map(|(f, _)| f.server.ip).collect();
     if servers.len() < 2 {

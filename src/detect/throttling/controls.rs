@@ -1,0 +1,135 @@
+//! What other flows of the same client reached meanwhile.
+
+use super::lane::Lane;
+use super::plateau::Plateau;
+use super::queue::Queue;
+use super::rank;
+use super::series::{Series, Window};
+use crate::model::flow::FlowId;
+use crate::model::pace::BINS;
+use crate::model::throttle::RATES_MAX;
+use crate::model::time::{Span, Time};
+
+/// A flow that moved less says nothing about how fast it could have been.
+const SPEAKS: u64 = 40_000;
+/// How much faster another flow must have been to show that the line is not the limit.
+pub(super) const FASTER: f64 = 3.0;
+/// A rate counts as reached if it was kept this long.
+const KEPT: f64 = 0.2;
+/// How long before and after a plateau other flows still tell of the line.
+const AROUND: Span = Span::from_secs(10);
+
+/// Other flows that moved enough to speak.
+#[derive(Default)]
+pub(super) struct Controls {
+    /// Those whose own ends did not hold them, with the mean rate of each.
+    pub others: Vec<(FlowId, f64)>,
+    /// The same of the flows they are compared with.
+    pub own: Vec<(FlowId, f64)>,
+    /// At the same address with another name.
+    pub same_server: u32,
+    pub same_server_fast: u32,
+    /// How many were clearly faster, and how many of these while the plateau lasted.
+    pub fast: u32,
+    pub meanwhile: u32,
+    /// Best of them.
+    pub best: f64,
+    /// Flows that went meanwhile, whether they speak or not.
+    pub present: u32,
+    /// Moments with drops per packet on them.
+    pub hit: f64,
+    /// Share of their packets dropped.
+    pub dropped: f64,
+    /// Most that a queue grew on one of them, milliseconds.
+    pub queued: f64,
+}
+
+impl Controls {
+    pub fn of(all: &[Lane<'_>], group: &[Lane<'_>], p: &Plateau) -> Self {
+        let mut c = Self::default();
+        let (mut moments, mut packets, mut drops) = (0.0, 0.0, 0.0);
+        let Some(first) = group.first() else { return c };
+        let speaks = |l: &Lane<'_>| l.pace.total() + l.pace.before >= SPEAKS;
+        c.own = group.iter().filter(|l| speaks(l)).map(|l| (l.flow.id, mean(l))).take(RATES_MAX).collect();
+        for l in all {
+            if group.iter().any(|g| g.flow.id == l.flow.id) || !speaks(l) {
+                continue;
+            }
+            if l.pace.start > p.to.plus(AROUND) || l.pace.last < p.from.minus(AROUND) {
+                continue;
+            }
+            c.present += 1;
+            moments += l.pace.drops.iter().filter(|d| **d > 0).count() as f64;
+            packets += l.pace.packets as f64;
+            drops += f64::from(l.pace.lost_before) + f64::from(l.pace.lost_beyond);
+            let reached = reach(l, None);
+            let fast = reached >= FASTER * p.rate;
+            // A slow flow that lost nothing was slow for reasons of its own.
+            let queue = Queue::of(std::slice::from_ref(l), reached);
+            c.queued = c.queued.max(queue.usual - queue.base);
+            let limited = l.pace.lost_before + l.pace.lost_beyond >= 3 || queue.grown();
+            if !fast && !limited {
+                continue;
+            }
+            if c.others.len() < RATES_MAX {
+                c.others.push((l.flow.id, mean(l)));
+            }
+            c.fast += u32::from(fast);
+            c.meanwhile += u32::from(fast && reach(l, Some((p.from, p.to))) >= FASTER * p.rate);
+            c.best = c.best.max(reached);
+            if l.flow.server.ip == first.flow.server.ip && l.flow.asked_name() != first.flow.asked_name() {
+                c.same_server += 1;
+                c.same_server_fast += u32::from(fast);
+            }
+        }
+        c.hit = moments / f64::max(packets, 1.0);
+        c.dropped = drops / f64::max(packets + drops, 1.0);
+        c
+    }
+
+    /// Chance that the flows would part like this, were they drawn alike.
+    pub fn chance(&self) -> Option<f64> {
+        let rates = |v: &[(FlowId, f64)]| v.iter().map(|r| r.1).collect::<Vec<_>>();
+        rank::chance_slower(&rates(&self.own), &rates(&self.others))
+    }
+}
+
+/// How full the client's line was while the plateau lasted: share of that time in which everything together stayed below half of the
+/// most the line was seen to carry.
+pub(super) fn line_free(all: &[Lane<'_>], p: &Plateau) -> f64 {
+    let Some(s) = Series::arrived(all) else { return 0.0 };
+    let windows: Vec<Window> = {
+        let step = ((0.25 / s.width).round() as usize).max(1);
+        let rate = |w: usize| s.bytes[w * step..(w + 1) * step].iter().sum::<f64>() * 8.0 / (step as f64 * s.width);
+        (0..s.bytes.len() / step).map(|w| Window { from: w * step, to: (w + 1) * step, rate: rate(w) }).collect()
+    };
+    let most = windows.iter().map(|w| w.rate).fold(0.0, f64::max);
+    let during: Vec<&Window> = windows.iter().filter(|w| s.time(w.from) >= p.from && s.time(w.to) <= p.to).collect();
+    let free = during.iter().filter(|w| w.rate < 0.5 * most).count();
+    free as f64 / during.len().max(1) as f64
+}
+
+/// The rate a lane reached for at least [`KEPT`] (or over all it carried, if that was shorter), between two moments if given. Next to the sender both
+/// what was sent and what was acknowledged must have reached it: the one may wait in a queue, the other may come at once after a hole.
+pub(super) fn reach(l: &Lane<'_>, between: Option<(Time, Time)>) -> f64 {
+    let sent = reach_of(l, &l.pace.passed, between);
+    if l.before_the_limit() { sent.min(reach_of(l, &l.pace.acked, between)) } else { sent }
+}
+
+fn reach_of(l: &Lane<'_>, bytes: &[u32; BINS], between: Option<(Time, Time)>) -> f64 {
+    let p = l.pace;
+    let width = p.width.as_secs();
+    let bin = |t: Time| usize::try_from(t.since(p.start).nanos().max(0) / p.width.nanos().max(1)).unwrap_or(BINS);
+    let used = p.used();
+    let (from, to) = between.map_or((0, used), |(a, z)| (bin(a).min(used), bin(z).saturating_add(1).min(used)));
+    let bins = bytes.get(from..to).unwrap_or_default();
+    let n = ((KEPT / width).ceil() as usize).max(2).min(bins.len().max(1));
+    let best = bins.windows(n).map(|run| run.iter().map(|b| u64::from(*b)).sum::<u64>()).max().unwrap_or(0);
+    best as f64 * 8.0 / (n as f64 * width)
+}
+
+/// The mean rate of a lane over its life.
+pub(super) fn mean(l: &Lane<'_>) -> f64 {
+    let life = l.pace.last.since(l.pace.start).as_secs().max(l.pace.width.as_secs());
+    l.pace.total() as f64 * 8.0 / life
+}

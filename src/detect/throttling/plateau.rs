@@ -1,0 +1,199 @@
+//! A stretch of time with one rate: found in what several lanes carried together.
+
+use super::lane::Lane;
+use super::queue::{Losses, Queue};
+use super::series::{Series, Window};
+use super::{half_sample_mode, median};
+use crate::model::time::{Span, Time};
+
+/// Windows this near to the middle one belong to the plateau.
+const NEAR: f64 = 0.15;
+/// Share of a plateau's windows that must be near.
+pub(super) const STEADY: f64 = 0.7;
+
+/// A stretch of time with one rate.
+#[derive(Clone, Debug)]
+pub(super) struct Plateau {
+    /// IP-level bit/s.
+    pub rate: f64,
+    /// Lowest and highest of its windows that count, without the outermost tenth.
+    pub low: f64,
+    pub high: f64,
+    pub from: Time,
+    pub to: Time,
+    /// Windows in it, and the share near the rate.
+    pub windows: usize,
+    pub steady: f64,
+    /// Moments with drops.
+    pub episodes: usize,
+    /// Packets dropped.
+    pub drops: f64,
+    /// Packets dropped before it.
+    pub drops_before: f64,
+    /// Bytes that passed.
+    pub bytes: f64,
+    /// Rate of the windows before it, if it began later.
+    pub before: Option<f64>,
+    /// Windows run from drop to drop.
+    pub at_drops: bool,
+    /// Standard deviation of the windows that count, and their number.
+    pub deviation: f64,
+    pub near: usize,
+}
+
+impl Plateau {
+    /// Share of packets dropped during the plateau.
+    pub fn loss(&self, lanes: &[Lane<'_>]) -> f64 {
+        let size = lanes.iter().map(|l| f64::from(l.pace.largest)).fold(1.0, f64::max);
+        self.drops / (self.drops + self.bytes / size).max(1.0)
+    }
+
+    /// The same flow was clearly faster before, and it is drops that came in between.
+    pub fn slowed(&self, lanes: &[Lane<'_>]) -> bool {
+        let same = matches!(lanes, [l] if l.pace.start < self.from.minus(Span::from_millis(500)));
+        same && self.before.is_some_and(|b| b > 1.5 * self.rate) && self.drops >= 2.0 && (self.episodes >= 2 || self.seconds() < 4.0)
+    }
+
+    /// No one rate, but all of what `lanes` did, for what is slow beyond all measure.
+    pub fn whole(lanes: &[Lane<'_>]) -> Option<Self> {
+        let s = Series::arrived(lanes)?;
+        let active: Vec<usize> = (0..s.active.len()).filter(|i| s.active[*i]).collect();
+        let time = active.len() as f64 * s.width;
+        let rate = s.bytes.iter().sum::<f64>() * 8.0 / time.max(0.001);
+        let one = Window { from: 0, to: s.bytes.len(), rate };
+        Some(Self::build(&s, &[one], 0, s.bytes.len(), 1, 0.0, false))
+    }
+
+    /// Its windows are within a few percent of each other.
+    pub fn tight(&self) -> bool {
+        self.windows >= 8 && self.steady >= 0.8 && self.high - self.low <= 0.15 * self.rate
+    }
+
+    /// Loss that comes at random would let the rate swing; here stretch after stretch has the same.
+    pub fn one_rate_despite_loss(&self) -> bool {
+        self.tight() || (self.at_drops && self.windows >= 8 && self.steady >= 0.65 && self.deviation <= 0.07 * self.rate)
+    }
+
+    /// Half the 95 % interval of the rate, from the spread of its windows; never less than a hundredth, which headers and clocks may cost.
+    pub fn error(&self) -> f64 {
+        let n = self.near.max(2) as f64;
+        // Student's factor for few windows, near enough.
+        let t = 1.96 + 2.4 / (n - 1.0) + 8.4 / (n - 1.0).powi(3);
+        (t * self.deviation / n.sqrt()).max(0.01 * self.rate)
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.to.since(self.from).as_secs()
+    }
+
+    /// Looks for it in what `lanes` carried together.
+    pub fn of(lanes: &[Lane<'_>]) -> Option<Self> {
+        let (sent, s) = (Series::passed(lanes)?, Series::arrived(lanes)?);
+        if let Some((at, before)) = s.falls()
+            && let Some(mut p) = Self::within(&sent.tail(at), &s.tail(at), lanes)
+            && (p.drops >= 2.0 || p.windows >= 6)
+        {
+            p.before = Some(before);
+            return Some(p);
+        }
+        Self::within(&sent, &s, lanes)
+    }
+
+    fn within(sent: &Series, s: &Series, lanes: &[Lane<'_>]) -> Option<Self> {
+        let rtt = lanes.iter().map(Lane::rtt).fold(0.0, f64::max).min(1.0);
+        let largest = f64::from(lanes.iter().map(|l| l.pace.largest).max()?);
+        let mut seconds = (10.0 * rtt).max(4.0 * s.width);
+        let mut windows = s.windows(seconds);
+        if let Some(r) = median(windows.iter().map(|w| w.rate).filter(|r| *r > 0.0)) {
+            // A packet more or less must not look like a change.
+            seconds = seconds.max(16.0 * largest * 8.0 / r);
+            windows = s.windows(seconds);
+        }
+        // A queue that is always full lets the same pass in any stretch of time.
+        if let Some(r) = median(windows.iter().map(|w| w.rate).filter(|r| *r > 0.0))
+            && Losses::of(lanes).share() < 0.005
+            && Queue::of(lanes, r).grown()
+        {
+            windows = s.windows((4.0 * rtt).max(4.0 * s.width).max(16.0 * largest * 8.0 / r));
+        }
+        // Where drops stand is known by when packets were sent.
+        let anchored = sent.between_drops(seconds);
+        let concentrated = Self::concentrated(sent, &anchored);
+        let longest = Self::longest(s, &windows);
+        match (concentrated, longest) {
+            // What waited in a queue passed later than it was sent.
+            (Some(a), Some(b)) if b.windows >= 8 && Queue::of(lanes, a.rate).grown() => Some(b),
+            (Some(a), Some(b)) => Some(if a.windows >= 8 || a.seconds() >= b.seconds() { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Most windows between drops agree, wherever they stand.
+    fn concentrated(s: &Series, windows: &[Window]) -> Option<Self> {
+        if windows.len() < 4 {
+            return None;
+        }
+        let mode = half_sample_mode(windows.iter().map(|w| w.rate).collect())?;
+        let near: Vec<Window> = windows.iter().filter(|w| (w.rate - mode).abs() <= 0.1 * mode).copied().collect();
+        let steady = near.len() as f64 / windows.len() as f64;
+        if steady < if windows.len() >= 16 { 0.5 } else { 0.6 } {
+            return None;
+        }
+        let (from, to) = (near.first()?.from, near.last()?.to);
+        Some(Self::build(s, &near, from, to, windows.len(), steady, true))
+    }
+
+    /// The longest run of windows with one rate.
+    fn longest(s: &Series, windows: &[Window]) -> Option<Self> {
+        let mut best: Option<(usize, usize, f64)> = None;
+        for i in 0..windows.len() {
+            for j in (i + 2)..windows.len() {
+                if best.is_some_and(|(a, b, _)| b - a >= j - i) {
+                    continue;
+                }
+                let run = &windows[i..=j];
+                let Some(mid) = median(run.iter().map(|w| w.rate)) else { continue };
+                let near = |w: &Window| (w.rate - mid).abs() <= NEAR * mid;
+                let share = run.iter().filter(|w| near(w)).count() as f64 / run.len() as f64;
+                if mid > 0.0 && share >= STEADY && near(&windows[i]) && near(&windows[j]) {
+                    best = Some((i, j, share));
+                }
+            }
+        }
+        let (i, j, share) = best?;
+        let run = &windows[i..=j];
+        let mid = median(run.iter().map(|w| w.rate))?;
+        let near: Vec<Window> = run.iter().filter(|w| (w.rate - mid).abs() <= NEAR * mid).copied().collect();
+        let mut p = Self::build(s, &near, windows[i].from, windows[j].to, run.len(), share, false);
+        let earlier: Vec<f64> = windows[..i].iter().map(|w| w.rate).collect();
+        p.before = (earlier.len() >= 2).then(|| median(earlier.iter().copied())).flatten();
+        Some(p)
+    }
+
+    fn build(s: &Series, near: &[Window], from: usize, to: usize, windows: usize, steady: f64, at_drops: bool) -> Self {
+        let time: f64 = near.iter().map(|w| (w.to - w.from) as f64).sum();
+        let rate = near.iter().map(|w| w.rate * (w.to - w.from) as f64).sum::<f64>() / time.max(1.0);
+        let mut rates: Vec<f64> = near.iter().map(|w| w.rate).collect();
+        rates.sort_by(f64::total_cmp);
+        let at = |q: f64| rates.get(((rates.len() - 1) as f64 * q).round() as usize).copied().unwrap_or(rate);
+        let deviation = (rates.iter().map(|r| (r - rate).powi(2)).sum::<f64>() / rates.len().saturating_sub(1).max(1) as f64).sqrt();
+        let drops = &s.drops[from..to.min(s.drops.len())];
+        Self {
+            rate,
+            low: at(0.1),
+            high: at(0.9),
+            from: s.time(from),
+            to: s.time(to),
+            windows,
+            steady,
+            episodes: drops.iter().filter(|d| **d > 0.0).count(),
+            drops: drops.iter().sum(),
+            drops_before: s.drops[..from.min(s.drops.len())].iter().sum(),
+            bytes: s.bytes[from..to.min(s.bytes.len())].iter().sum(),
+            before: None,
+            at_drops,
+            deviation,
+            near: near.len(),
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! A rate that something on the path imposes: a policer drops what exceeds it, a shaper lets it wait.
+//!
+//! ```text
+//! rate of new bytes                policing              shaping
+//!   |*                             round trips stay,     round trips grow,
+//!   |**                            drops go with the     packets come evenly
+//!   |  *************************   rate                  spaced
+//!   +--------------------------- time
+//! ```
+
+use super::controls::{self, Controls};
+use super::ends::Ends;
+use super::lane::{self, Lane};
+use super::plateau::{self, Plateau};
+use super::queue::{self, Losses, Queue};
+use super::tell;
+use crate::detect::Detector;
+use crate::detect::weigh::Weigh;
+use crate::model::finding::{Card, Finding, Grade, Kind};
+use crate::model::scene::Scene;
+use crate::model::side::Side;
+
+/// See the module.
+pub(in crate::detect) struct ThrottlingRate;
+
+pub(super) static CARD: Card = Card {
+    rule: "rate.limited",
+    kind: Kind::Throttling,
+    mechanisms: &["policing", "shaping"],
+    claim: "Something on the path holds this service to a fixed rate while other traffic of the same client goes faster.",
+    ladder: "\
+rate of new bytes                policing              shaping
+  |*                             round trips stay,     round trips grow,
+  |**                            drops go with the     packets come evenly
+  |  *************************   rate                  spaced
+  +--------------------------- time",
+    needs: &["10 s of steady demand, or 1 MB", "other traffic of the same client meanwhile, for more than possible"],
+    innocent: &[
+        "slow or shared line",
+        "receiver's window",
+        "sender with nothing to send",
+        "rate limit of the server",
+        "slow line at the server",
+        "packet loss",
+    ],
+    confirm: "Fetch the same object through another network, or another name from the same address; repeat at another hour.",
+    sources: &[
+        "Flach et al.: An Internet-Wide Analysis of Traffic Policing, SIGCOMM 2016",
+        "Xue et al.: Throttling Twitter, IMC 2021",
+        "Kanuparthy and Dovrolis: ShaperProbe, IMC 2011",
+    ],
+};
+
+/// Less than this says nothing of a rate.
+const ENOUGH: u64 = 30_000;
+/// Without anything to compare with, a rate must be kept this many seconds: every fast transfer fills some line for a while.
+const ALONE: f64 = 5.0;
+/// Shorter plateaus say nothing.
+pub(super) const SECONDS: f64 = 2.5;
+
+impl Detector for ThrottlingRate {
+    fn card(&self) -> &'static Card {
+        &CARD
+    }
+
+    fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
+        let flow = scene.flow;
+        if flow.pace.client.is_none() && flow.pace.server.is_none() {
+            return None;
+        }
+        Side::BOTH.into_iter().find_map(|side| judge_side(scene, side))
+    }
+}
+
+/// Flows of one target laid together, measured, with every innocent limit that the flows themselves show ruled out.
+pub(super) struct Measured<'a> {
+    pub group: Vec<Lane<'a>>,
+    pub side: Side,
+    pub p: Plateau,
+    pub queue: Queue,
+    pub losses: Losses,
+    /// Share of packets dropped during the plateau.
+    pub share: f64,
+    /// What so much loss alone would allow, bit/s.
+    pub allowed: f64,
+    /// Loss alone would explain the rate.
+    pub by_loss: bool,
+    /// Share of the time in which the client's line was less than half used.
+    pub free: f64,
+    pub controls: Controls,
+    pub mechanism: &'static str,
+    /// No one rate, only slow beyond all measure.
+    pub extreme: bool,
+    pub datagrams: bool,
+    /// The windows of the plateau are within a few percent of each other.
+    pub tight: bool,
+    pub weigh: Weigh,
+}
+
+fn judge_side(scene: &Scene<'_>, side: Side) -> Option<Finding> {
+    let own = Lane::of(scene.flow, scene.label, side)?;
+    let all = lane::lanes(scene, side);
+    let pick = |alike: fn(&Lane<'_>, &Lane<'_>) -> bool| all.iter().filter(|l| alike(&own, l)).copied().collect::<Vec<_>>();
+    let group = pick(lane::same_target);
+    // Several names of one service, over TCP and QUIC, may share one bucket: each alone shows only its changing share.
+    let wider = pick(lane::same_service);
+    let first = |lanes: &[Lane<'_>]| lanes.first().is_some_and(|l| l.flow.id == own.flow.id);
+    let together = || if wider.len() > group.len() { measure(&all, &wider, side) } else { None };
+    if first(&group)
+        && let Some(alone) = measure(&all, &group, side)
+    {
+        let beaten = together().is_some_and(|t| t.beats(&alone));
+        if !beaten && let Some(found) = judge(scene, alone) {
+            return Some(found);
+        }
+    }
+    if wider.len() <= group.len() || !first(&wider) {
+        return None;
+    }
+    let together = together()?;
+    let mut rest = wider.as_slice();
+    let mut alone = false;
+    while let Some(l) = rest.first() {
+        let target: Vec<Lane<'_>> = wider.iter().filter(|m| lane::same_target(l, m)).copied().collect();
+        alone |=
+            target.first().is_some_and(|t| t.flow.id == l.flow.id) && measure(&all, &target, side).is_some_and(|m| !together.beats(&m));
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    if alone { None } else { judge(scene, together) }
+}
+
+/// Measures `lanes` together. `None`: no rate, or one that needs no box on the path to explain it.
+pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> Option<Measured<'a>> {
+    let total: u64 = lanes.iter().map(|l| l.pace.total()).sum();
+    let first = lanes.first()?;
+    let datagrams = lanes.iter().all(|l| lane::bulk_datagrams(l.flow));
+    if total < ENOUGH || first.pace.largest < 500 || lanes.iter().any(|l| l.flow.tcp.is_none() && !lane::bulk_datagrams(l.flow)) {
+        return None;
+    }
+    let found = Plateau::of(lanes).filter(|p| p.seconds() >= SECONDS && p.windows >= 3);
+    let extreme = found.is_none();
+    let mut p = found.or_else(|| Plateau::whole(lanes)).filter(|p| p.seconds() >= SECONDS)?;
+    if lanes.len() > 1 {
+        // What was faster before may have been another flow.
+        p.before = None;
+    }
+    // The flows it was seen on.
+    let group: Vec<Lane<'_>> = lanes.iter().filter(|l| l.pace.last >= p.from && l.pace.start <= p.to).copied().collect();
+    let queue = Queue::of(&group, p.rate);
+    let losses = Losses::of(&group);
+    let mut weigh = Weigh::default();
+    let ends = Ends::of(&group);
+    if ends.limit(&group, &p, &queue).is_some() {
+        return None;
+    }
+    ends.excluded(&mut weigh);
+    let share = p.loss(&group);
+    let allowed = queue::loss_allows(&group, share);
+    let mechanism = mechanism(&p, &queue, &losses, share, p.slowed(&group), datagrams)?;
+    Some(Measured {
+        side,
+        share,
+        allowed,
+        by_loss: !datagrams && !queue.grown() && p.rate > 0.4 * allowed,
+        free: controls::line_free(all, &p),
+        controls: Controls::of(all, &group, &p),
+        mechanism,
+        extreme,
+        datagrams,
+        tight: p.tight(),
+        group,
+        p,
+        queue,
+        losses,
+        weigh,
+    })
+}
+
+impl Measured<'_> {
+    /// Laid together the flows keep one rate better than this part of them does alone, and they went at the same time.
+    fn beats(&self, part: &Self) -> bool {
+        let spread = |m: &Self| (m.p.high - m.p.low) / m.p.rate;
+        let beside = |l: &Lane<'_>| {
+            let long = l.pace.last.min(part.p.to).since(l.pace.start.max(part.p.from)).as_secs();
+            long >= 1.0 && !part.group.iter().any(|g| g.flow.id == l.flow.id)
+        };
+        !self.extreme
+            && (part.extreme || (self.p.rate > 1.1 * part.p.rate && spread(self) < 0.9 * spread(part)))
+            && self.group.iter().any(beside)
+    }
+
+    /// Enough of it was seen, and nothing else that was seen explains it.
+    fn holds(&self) -> bool {
+        let (p, controls) = (&self.p, &self.controls);
+        if !controls.others.is_empty() && (controls.fast == 0 || self.free < 0.6) {
+            return false;
+        }
+        // Loss alone would explain the rate: then it must be this target's alone, or the rate be very even.
+        let alone = controls.fast >= 1
+            && self.share >= 0.04
+            && self.spared(0.5)
+            && p.episodes >= 4
+            && p.windows >= if self.group.len() >= 3 { 4 } else { 5 };
+        if self.by_loss && !alone && (!self.p.one_rate_despite_loss() || self.share < 0.02) {
+            return false;
+        }
+        // No one rate: only what is ten times slower than all else, and loses all the time.
+        let slowest = !self.datagrams
+            && !self.by_loss
+            && controls.fast >= 2
+            && controls.best >= 10.0 * p.rate
+            && self.free >= 0.8
+            && self.share >= 0.08
+            && p.episodes >= 6
+            && p.seconds() >= 5.0;
+        if self.extreme && !slowest {
+            return false;
+        }
+        // Where nothing shows that it was faster before, a short stretch, or a queue that loses nothing, may be chance.
+        let slowed = p.before.is_some_and(|b| b > 1.5 * p.rate) && p.drops >= 2.0;
+        let enough = match p.episodes {
+            0 if p.drops_before >= 10.0 && self.losses.share() >= 0.04 => 5,
+            1..=2 if self.share >= 0.05 && controls.meanwhile >= 2 && p.steady >= 0.85 => 5,
+            0..=2 => 8,
+            _ if self.group.len() >= 3 => 4,
+            _ => 5,
+        };
+        if !self.extreme && !slowed && !self.tight && p.windows < enough {
+            return false;
+        }
+        // A stream that rests now and then loses as others do.
+        if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !self.p.one_rate_despite_loss() && self.error_share() > 0.05 {
+            return false;
+        }
+        // Drops that hold a rate come as long as it is held.
+        let seldom = p.episodes * 4 < p.windows && self.share < 0.05 && (p.drops_before < 10.0 || self.losses.share() < 0.04);
+        if self.mechanism == "policing" && !self.datagrams && !self.extreme && seldom {
+            return false;
+        }
+        // Loss on the way up without a comparison is the other judge's.
+        if self.side == Side::Client && self.share >= 0.15 && controls.fast == 0 {
+            return false;
+        }
+        // A deep queue in which others wait as well is the line's, not this target's.
+        let waits = self.queue.usual - self.queue.base;
+        let alike = if waits > 100.0 { 0.5 } else { 0.7 };
+        !(self.queue.grown() && waits > 30.0 && controls.queued > alike * waits)
+    }
+
+    /// Half the interval of the rate, as a share of it.
+    fn error_share(&self) -> f64 {
+        self.p.error() / self.p.rate
+    }
+
+    /// Drops hit the flows compared with less than this share of how they hit this target, by moments or by packets.
+    fn spared(&self, share: f64) -> bool {
+        let (p, c) = (&self.p, &self.controls);
+        let packets = (p.drops + p.bytes / self.group.first().map_or(1.0, |l| f64::from(l.pace.largest))).max(1.0);
+        c.hit < share * p.episodes as f64 / packets || c.dropped < share * self.share
+    }
+
+    /// What hits this target does not hit the flows it is compared with: neither its drops nor its queue.
+    fn alone_hit(&self) -> bool {
+        let (p, c) = (&self.p, &self.controls);
+        let waits = self.queue.usual - self.queue.base;
+        let by_drops = (p.episodes >= 4 || (p.episodes > 0 && self.share >= 0.05)) && self.spared(0.5);
+        let by_queue = self.queue.grown() && c.queued < 0.5 * waits;
+        if self.queue.grown() { by_queue && (p.episodes < 4 || by_drops) } else { by_drops }
+    }
+
+    fn strong(&self) -> bool {
+        self.p.windows >= if self.p.at_drops { 8 } else { 5 } && self.p.steady >= plateau::STEADY
+    }
+
+    /// What the measurement carries; innocent causes that stand lower it afterwards.
+    fn grade(&self, lossy: bool) -> Option<Grade> {
+        let total: u64 = self.group.iter().map(|l| l.pace.total()).sum();
+        let controls = &self.controls;
+        if self.datagrams {
+            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= 8;
+            return enough.then_some(Grade::Possible);
+        }
+        if controls.fast == 0 {
+            return (self.strong() && self.p.seconds() >= ALONE && total >= 500_000 && controls.present == 0).then_some(Grade::Possible);
+        }
+        // What only the sender's numbering tells of drops needs a rate that is the more even.
+        let told = self.losses.hidden * 2 <= self.losses.before + self.losses.beyond || self.p.one_rate_despite_loss();
+        // One direction alone shows neither windows nor acknowledgements.
+        let both = self.group.iter().all(|l| l.flow.totals.client.packets > 0 && l.flow.totals.server.packets > 0);
+        let proven = both
+            && told
+            && self.strong()
+            && controls.meanwhile >= 1
+            && !self.extreme
+            && !lossy
+            && self.error_share() <= 0.07
+            && self.alone_hit();
+        Some(match controls.chance() {
+            _ if !proven => Grade::Possible,
+            Some(p) if p < tell::SIGNIFICANT => Grade::Confirmed,
+            _ => Grade::Likely,
+        })
+    }
+}
+
+/// Whether the capture lost packets that might pass for drops. That it began in the middle of a flow is no loss.
+fn lossy(scene: &Scene<'_>, group: &[Lane<'_>]) -> bool {
+    let q = scene.source;
+    let here = |l: &Lane<'_>| l.flow.tcp.as_deref().map(|t| &t.side[l.side]).is_some_and(|s| s.capture_lost.saturating_mul(100) > s.unique);
+    q.quality.capture_loss > 0.005 || q.drops.unwrap_or(0) > 0 || group.iter().any(here)
+}
+
+fn judge(scene: &Scene<'_>, m: Measured<'_>) -> Option<Finding> {
+    if !m.holds() {
+        return None;
+    }
+    // What a capture with losses of its own shows of a few drops may be those.
+    if scene.source.quality.capture_loss > 0.005 && m.share < 0.05 && m.losses.before > m.losses.beyond {
+        return None;
+    }
+    let grade = m.grade(lossy(scene, &m.group))?;
+    Some(tell::finding(scene, m, grade))
+}
+
+/// Policing drops and lets nothing wait; shaping lets packets wait and spaces them evenly. Neither: the ends set the rate.
+pub(super) fn mechanism(p: &Plateau, queue: &Queue, losses: &Losses, share: f64, slowed: bool, datagrams: bool) -> Option<&'static str> {
+    let even = queue.paced > 0.9 && queue.bursts < 0.025;
+    if datagrams {
+        return Some(if even { "shaping" } else { "policing" });
+    }
+    // With one packet in flight a receiver sees no hole, only the pause; then what was dropped before must do.
+    let hidden = p.windows >= 6 && p.high - p.low <= 0.1 * p.rate && losses.before > losses.beyond && losses.share() >= 0.05;
+    let dropping = ((p.episodes >= 4 || slowed) && share >= 0.004) || hidden;
+    // A sender that drops made careful (BBR takes a policer's rate for its own) may then lose nothing for a long time.
+    let warned = !queue.grown() && p.drops_before >= 10.0 && losses.share() >= 0.04 && p.windows >= 5 && p.steady >= 0.8;
+    // Behind the limit the spacing tells: what a shaper lets go never comes in bursts.
+    let behind = losses.before > losses.beyond;
+    match () {
+        () if behind && queue.paced >= 0.94 && queue.bursts <= 0.03 => (dropping || queue.grown()).then_some("shaping"),
+        () if queue.grown() && behind && queue.paced < 0.78 => dropping.then_some("policing"),
+        () if queue.grown() => Some("shaping"),
+        () if dropping || warned => Some("policing"),
+        () => None,
+    }
+}

@@ -1,0 +1,226 @@
+//! Puts a measured throttle into words: evidence, innocent causes, comparisons, figures.
+
+use super::bps;
+use super::controls;
+use super::lane::{self, Lane};
+use super::rate::{CARD, Measured};
+use crate::detect::weigh::{self, Claim, Weigh};
+use crate::model::finding::{Control, Direction, Finding, Grade};
+use crate::model::frame::FrameNo;
+use crate::model::label::LabelGrade;
+use crate::model::scene::Scene;
+use crate::model::side::Side;
+use crate::model::source::Vantage;
+use crate::model::throttle::{RATES_MAX, Scope, Throttle};
+
+/// Chance below which a difference against controls counts as significant.
+pub(super) const SIGNIFICANT: f64 = 0.01;
+/// Rates of different servers this near to each other are one rate.
+const ALIKE: f64 = 0.05;
+
+pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> Finding {
+    let mut w = std::mem::take(&mut m.weigh);
+    facts(&m, &mut w);
+    innocents(&m, &mut w);
+    // A significant difference is a proof only if nothing innocent explains it.
+    let grade = if w.innocent.iter().any(|i| i.stands) { Grade::Possible } else { grade };
+    let claim = Claim {
+        rule: CARD.rule,
+        kind: CARD.kind,
+        mechanism: m.mechanism,
+        grade,
+        direction: Some(Direction::from_side(m.side)),
+        started: m.p.from,
+        ooni_failure: None,
+    };
+    let c = &m.controls;
+    let control = vec![
+        Control {
+            kind: "same_client_other_servers",
+            n: (c.others.len() as u32).saturating_sub(c.same_server),
+            ok: c.fast.saturating_sub(c.same_server_fast),
+        },
+        Control { kind: "same_server_other_name", n: c.same_server, ok: c.same_server_fast },
+    ];
+    let needs = vec!["the same transfer through another network", "another name at the same address", "the same at another hour"];
+    let mut found = weigh::finding(scene, &claim, w, control, needs);
+    // Before the dropper, datagrams that were dropped cannot be told from those that passed.
+    let passed = !(m.datagrams && m.side == Side::Server && scene.vantage() == Vantage::Server);
+    found.rate_bps = passed.then_some(m.p.rate.round() as u64);
+    found.throttle = passed.then(|| Box::new(figures(&m)));
+    found.flows = m.group.iter().map(|l| l.flow.id).collect();
+    found
+}
+
+/// The measurement itself.
+fn figures(m: &Measured<'_>) -> Throttle {
+    let p = &m.p;
+    let whole = |v: f64| v.max(0.0).round() as u64;
+    let rates = |v: &[(crate::model::flow::FlowId, f64)]| v.iter().map(|(id, r)| (*id, whole(*r))).take(RATES_MAX).collect::<Vec<_>>();
+    let sampled = m.queue.samples > 0;
+    Throttle {
+        scope: if m.controls.fast > 0 { Scope::Targeted } else { Scope::Unknown },
+        rate: whole(p.rate),
+        low: whole(p.rate - p.error()),
+        high: whole(p.rate + p.error()),
+        burst: burst(m),
+        loss: m.share.clamp(0.0, 1.0),
+        rtt_base_ms: sampled.then_some(m.queue.base),
+        rtt_usual_ms: sampled.then_some(m.queue.usual),
+        from: p.from,
+        to: p.to,
+        before: p.before.map(whole),
+        held: rates(&m.group.iter().map(|l| (l.flow.id, controls::mean(l))).collect::<Vec<_>>()),
+        controls: rates(&m.controls.others),
+        p: m.controls.chance(),
+    }
+}
+
+/// Bytes let through above the rate before the first drop: what a token bucket holds. Unknown for several flows, and where the beginning was not seen.
+fn burst(m: &Measured<'_>) -> Option<u64> {
+    let [l] = m.group.as_slice() else { return None };
+    l.flow.tcp.as_deref().filter(|t| t.established.is_some())?;
+    let p = l.pace;
+    let at = p.drops.iter().position(|d| *d > 0)?;
+    let passed: u64 = p.before + p.passed.iter().take(at).map(|b| u64::from(*b)).sum::<u64>();
+    let time = p.start.since(p.began).as_secs() + p.width.as_secs() * at as f64;
+    let above = passed as f64 - m.p.rate / 8.0 * time;
+    (above >= 2.0 * f64::from(p.largest)).then_some(above.round() as u64)
+}
+
+fn facts(m: &Measured<'_>, w: &mut Weigh) {
+    let p = &m.p;
+    let frames: Vec<FrameNo> = m.group.iter().map(|l| l.flow.first.frame).take(8).collect();
+    w.fact(
+        2.0,
+        if m.extreme {
+            "all of it went very slowly".to_owned()
+        } else {
+            format!("{} of {} stretches of time went at one rate", (p.steady * p.windows as f64).round(), p.windows)
+        },
+        format!("{} ({} to {}) for {:.1} s", bps(p.rate), bps(p.low), bps(p.high), p.seconds()),
+        "a rate that follows the path and the other traffic",
+        &frames,
+    );
+    let losses = &m.losses;
+    let dropped = losses.beyond + losses.before;
+    if dropped > 0 {
+        let place = if losses.before > losses.beyond { "before" } else { "beyond" };
+        w.fact(
+            1.0,
+            format!("packets were dropped {place} the capture point"),
+            format!("{dropped} of {} ({:.1} %), at {} moments", losses.packets + losses.before, losses.share() * 100.0, p.episodes),
+            "few",
+            &[],
+        );
+    }
+    if m.queue.samples > 0 {
+        let q = &m.queue;
+        w.fact(
+            0.0,
+            if q.grown() { "packets waited in a queue" } else { "no queue grew" },
+            format!("round trip {:.0} ms, undisturbed {:.0} ms, {} samples", q.usual, q.base, q.samples),
+            "-",
+            &[],
+        );
+    }
+    if let Some(before) = p.before.filter(|b| *b > 1.5 * p.rate) {
+        w.fact(1.0, "the same flow was faster before", bps(before), bps(p.rate), &[]);
+    }
+    let c = &m.controls;
+    if c.fast > 0 {
+        let times = c.best / p.rate;
+        w.fact(
+            2.0,
+            "other traffic of this client was faster meanwhile: the slowness is targeted, not general",
+            format!("{} flows, the best {} ({times:.1} times)", c.fast, bps(c.best)),
+            bps(p.rate),
+            &[],
+        );
+    }
+    if let Some(chance) = c.chance() {
+        w.fact(
+            0.0,
+            "chance that flows drawn alike would part like this (exact Mann-Whitney test, one rate a flow)",
+            format!("{chance:.4}, {} flows against {}", c.own.len(), c.others.len()),
+            "above 0.01 proves nothing by itself",
+            &[],
+        );
+    }
+}
+
+fn innocents(m: &Measured<'_>, w: &mut Weigh) {
+    let (p, c) = (&m.p, &m.controls);
+    if c.meanwhile > 0 {
+        let why = format!(
+            "{} other flows of this client reached {} times this rate while it lasted, and {:.0} % of the time the line was less than half used",
+            c.meanwhile,
+            controls::FASTER,
+            m.free * 100.0
+        );
+        w.excluded("slow or shared line", why);
+    } else if c.fast > 0 {
+        w.against(0.0, "slow or shared line", "other flows of this client were faster, but not at the same moments");
+    } else {
+        w.against(
+            0.0,
+            "slow or shared line",
+            "no other traffic of this client was large enough to compare: this may be the line, or the subscriber's plan",
+        );
+    }
+    server_line(m, w);
+    let dropped = m.losses.beyond + m.losses.before;
+    if !m.datagrams && dropped > 0 {
+        let why = format!("so much loss alone would allow {}", bps(m.allowed));
+        match () {
+            () if !m.by_loss => w.excluded("packet loss", why),
+            () if m.p.one_rate_despite_loss() => w.excluded("packet loss", format!("{why}, but loss at random does not keep one rate")),
+            () => w.against(0.0, "packet loss", why),
+        }
+    }
+    let queued = m.queue.grown();
+    if m.datagrams || (m.mechanism == "shaping" && !queued && p.drops < 2.0) {
+        w.against(0.0, "rate limit of the server", "a server that paces its packets can look alike");
+    } else if queued && m.share < 0.004 {
+        w.excluded("rate limit of the server", "packets waited on the path; a server that limits itself sends no more than passes");
+    } else {
+        w.excluded(
+            "rate limit of the server",
+            format!("{:.1} % of packets were dropped on the path; a server that limits itself sends less", m.losses.share() * 100.0),
+        );
+    }
+}
+
+/// The server's own line, or a limit of its provider.
+fn server_line(m: &Measured<'_>, w: &mut Weigh) {
+    const CAUSE: &str = "slow line at the server";
+    let (p, c) = (&m.p, &m.controls);
+    let service = m.group.first().and_then(|l| l.label).filter(|l| l.grade >= LabelGrade::Confident);
+    let fastest = m.group.iter().map(|l| controls::reach(l, None)).fold(0.0, f64::max);
+    match () {
+        () if c.same_server_fast > 0 => w.excluded(CAUSE, "another name at the same address was faster"),
+        () if alike(&m.group, p.rate) => w.excluded(CAUSE, "different servers were held to the same rate"),
+        () if fastest >= controls::FASTER * p.rate => {
+            w.excluded(CAUSE, format!("it carried {} for a moment before the limit took hold", bps(fastest)));
+        }
+        () if p.before.is_some_and(|b| b > 1.5 * p.rate) => w.excluded(CAUSE, "the same flow was faster before"),
+        () if m.mechanism == "policing" && !m.queue.grown() && m.queue.samples >= 15 => {
+            w.excluded(CAUSE, "a line lets packets wait before it drops them; here none waited");
+        }
+        () if m.mechanism == "policing" && m.losses.before > m.losses.beyond && m.queue.bursts >= 0.05 => {
+            let share = m.queue.bursts * 100.0;
+            w.excluded(CAUSE, format!("{share:.0} % of bytes came faster than a line of this rate could carry them"));
+        }
+        () if m.tight && service.is_some() => {
+            w.excluded(CAUSE, "a line that a public service shares among its users does not keep one rate for one of them");
+        }
+        () => w.against(0.0, CAUSE, "nothing else from this address was seen to be faster"),
+    }
+}
+
+/// Flows to different servers, each long enough to tell, went at one rate at different times.
+fn alike(group: &[Lane<'_>], rate: f64) -> bool {
+    let near = |l: &&Lane<'_>| l.pace.total() >= 100_000 && (controls::mean(l) - rate).abs() <= ALIKE * rate && lane::bulk(l);
+    let servers: std::collections::BTreeSet<_> = group.iter().filter(near).map(|l| l.flow.server.ip).collect();
+    servers.len() >= 2
+}
