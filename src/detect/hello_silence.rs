@@ -126,17 +126,17 @@ impl Detector for HelloSilence {
         }
         let last = hello.first.ts.plus(hello.waited);
         let around = Around::of(scene, hello.first.ts, last);
-        around.weigh(&mut w);
+        around.weigh(mechanism == "hello_dropped", &mut w);
         let path_ok = if seen_from_the_server {
-            let ok = small_answers_lost(scene);
+            let ok = small_answers_lost(scene, &hello);
             if ok {
-                w.excluded("path-MTU black hole", "small segments of the answer were lost as well");
+                w.excluded("path-MTU black hole", "small packets of the server, acknowledgements among them, were lost as well");
             } else {
                 w.against(0.0, "path-MTU black hole", "only large segments of the answer were seen to be lost");
             }
             ok
         } else {
-            silence::weigh_path_mtu(scene, hello.largest(), &mut w)
+            silence::weigh_path_mtu(scene, Side::Client, hello.largest(), &mut w)
         };
         w.excluded("packet loss", format!("{weight} retransmissions in a row would all have to be lost"));
         let grade = grade(scene, &around, weight, path_ok, tail && !back.is_empty())?;
@@ -173,9 +173,9 @@ fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, cut_
         () if cut_one_way => Grade::Likely,
         () => Grade::Possible,
     };
+    // Loss of the capture cannot explain why the sender itself kept retransmitting; it can lend itself to no proof, though.
     if scene.lossy() {
-        // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
-        grade = grade.lowered().unwrap_or(Grade::Possible);
+        grade = grade.min(Grade::Likely);
     }
     Some(grade)
 }
@@ -198,18 +198,28 @@ fn muted_as_seen_from_the_server(scene: &Scene<'_>, hello: &Hello) -> Option<Vec
         .filter(|p| p.side == Side::Client && p.ts > second.ts && !p.flags.rst() && p.ack <= Pos::FIRST && (p.len > 0 || p.flags.fin()))
         .map(|p| p.frame)
         .collect();
-    let repeats = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::RETRANSMIT) && p.len > 0 && p.seq < hello.end);
+    let repeats = hello_again(scene, hello).next().is_some();
     if ignorant.is_empty() && !repeats {
         return None;
     }
     Some(again.iter().map(|p| p.frame).chain(ignorant).collect())
 }
 
-/// Segments too small for any path's limit were lost too, and nothing behind a lost large one was reported as received.
-fn small_answers_lost(scene: &Scene<'_>) -> bool {
-    let small = scene.flow.ladder.iter().any(|p| p.side == Side::Server && p.len > 0 && p.len < 1_200);
-    let sacked = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::SACK));
-    small && !sacked
+/// Packets too small for any path's limit were lost too: segments of the answer with nothing behind a lost large one reported as received,
+/// or the bare acknowledgements of a message that the client goes on repeating all the same.
+fn small_answers_lost(scene: &Scene<'_>, hello: &Hello) -> bool {
+    let ladder = &scene.flow.ladder;
+    let small = ladder.iter().any(|p| p.side == Side::Server && p.len > 0 && p.len < 1_200);
+    let sacked = ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::SACK));
+    let told = hello.answers.iter().find(|p| p.len == 0 && p.ack >= hello.end);
+    let deaf = told.map_or(0, |told| hello_again(scene, hello).filter(|p| p.ts.since(told.ts) > Span::from_millis(500)).count());
+    deaf >= 2 || (small && !sacked)
+}
+
+/// The client's repetitions of its message, acknowledged or not.
+fn hello_again<'a>(scene: &Scene<'a>, hello: &'a Hello) -> impl Iterator<Item = &'a Brief> {
+    let again = |p: &&Brief| p.side == Side::Client && p.marked(mark::RETRANSMIT) && !p.marked(mark::COPY) && p.len > 0;
+    scene.flow.ladder.iter().filter(again).filter(|p| p.seq < hello.end)
 }
 
 /// After the acknowledgement, what the client sent without an answer: count, frames, time.
