@@ -2,8 +2,10 @@
 //!
 //! One file per interference, one line in [`ALL`]. A detector holds no state and looks at no packet: everything it may use is in the
 //! [`Scene`]. Files here without a line in [`ALL`] are what several detectors need: `weigh` adds evidence up, `resets` judges resets,
-//! `silence` judges unanswered packets, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
+//! `silence` judges unanswered packets, `forged` packets put in place of
+//! the server's, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
 
+mod alert_injected;
 mod block_page;
 mod delayed_drop;
 mod dns_drop;
@@ -14,6 +16,8 @@ mod dns_sinkhole;
 mod dns_talk;
 #[cfg(test)]
 mod dns_trial;
+mod fin_injected;
+mod forged;
 mod freeze;
 mod hello_silence;
 mod ip_blocked;
@@ -50,7 +54,9 @@ pub trait Detector: Sync {
 pub static ALL: &[&dyn Detector] = &[
     &rst_injected::RstInjected,
     &rst_on_syn::RstOnSyn,
+    &fin_injected::FinInjected,
     &sni_reset::SniReset,
+    &alert_injected::AlertInjected,
     &hello_silence::HelloSilence,
     &delayed_drop::DelayedDrop,
     &freeze::Freeze,
