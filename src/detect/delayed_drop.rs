@@ -50,6 +50,9 @@ impl Detector for DelayedDrop {
         let flow = scene.flow;
         let tcp = flow.tcp.as_deref()?;
         flow.asked_name()?;
+        if super::first_data::stops_there(flow) {
+            return None;
+        }
         if silence::blind(scene) || tcp.side.server.unique == 0 || silence::delivered(tcp) > BYTES {
             return None;
         }

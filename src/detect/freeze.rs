@@ -49,7 +49,7 @@ impl Detector for Freeze {
         let flow = scene.flow;
         let tcp = flow.tcp.as_deref()?;
         let bytes = stopped_at(flow)?;
-        if silence::blind(scene) || !BAND.contains(&bytes) {
+        if silence::blind(scene) || !BAND.contains(&bytes) || super::first_data::stops_there(flow) {
             return None;
         }
         // Small ones belong to the cut after a few packets, unless the same name also went well: then it is the amount that matters.

@@ -6,6 +6,7 @@
 //! the server's, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
 
 mod alert_injected;
+mod allowlist;
 mod block_page;
 mod delayed_drop;
 mod dns_drop;
@@ -16,12 +17,15 @@ mod dns_sinkhole;
 mod dns_talk;
 #[cfg(test)]
 mod dns_trial;
+mod ech;
 mod fin_injected;
+mod first_data;
 mod forged;
 mod freeze;
 mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
+mod protocol_blocked;
 mod quic_blocked;
 mod resets;
 mod residual;
@@ -32,6 +36,7 @@ mod sni_reset;
 mod throttling;
 mod throttling_loss;
 mod throttling_rate;
+mod tls_policing;
 mod udp_blocked;
 mod udp_blocked_media;
 mod vpn_blocked;
@@ -58,9 +63,14 @@ pub static ALL: &[&dyn Detector] = &[
     &sni_reset::SniReset,
     &alert_injected::AlertInjected,
     &hello_silence::HelloSilence,
+    &ech::EchDropped,
     &delayed_drop::DelayedDrop,
     &freeze::Freeze,
+    &first_data::FirstData,
+    &tls_policing::TlsPolicing,
     &residual::Residual,
+    &allowlist::ByName,
+    &allowlist::ByAddress,
     &block_page::BlockPage,
     &dns_race::DnsRace,
     &dns_sinkhole::DnsSinkhole,
@@ -72,6 +82,7 @@ pub static ALL: &[&dyn Detector] = &[
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
     &vpn_blocked::VpnHandshake,
+    &protocol_blocked::ProtocolBlocked,
     &throttling_rate::ThrottlingRate,
     &throttling_loss::ThrottlingLoss,
 ];

@@ -66,9 +66,12 @@ impl Hello {
             .collect()
     }
 
-    /// Largest unacknowledged segment.
+    /// Largest unacknowledged segment. Of a message whose beginning arrived no more than the rest can be lost, however large the segments
+    /// that the capture shows (offloading).
     pub fn largest(&self) -> u32 {
-        self.repeats.iter().map(|p| p.len).chain(std::iter::once(self.first.len)).max().unwrap_or(0)
+        let seen = self.repeats.iter().map(|p| p.len).chain(std::iter::once(self.first.len)).max().unwrap_or(0);
+        let rest = u32::try_from(self.end.since(self.acked)).unwrap_or(u32::MAX);
+        if self.tail_swallowed() { seen.min(rest) } else { seen }
     }
 }
 
@@ -95,11 +98,12 @@ impl Around {
         let settled = from.plus(Span::from_millis(200));
         for f in scene.kin.with_client(scene.flow.client.ip) {
             let repetition = f.server == scene.flow.server && f.asked_name() == scene.flow.asked_name();
-            if repetition || f.first.ts > to || f.last.ts < settled {
+            if f.id == scene.flow.id || f.first.ts > to || f.last.ts < settled {
                 continue;
             }
-            alive.n += 1;
             let heard = f.totals.server.last.is_some_and(|m| m.ts > settled) && f.totals.server.first.is_some_and(|m| m.ts < to);
+            // A repetition that fails alike is the same event; one that is answered, if only by a SYN+ACK, shows that the line works.
+            alive.n += u32::from(heard || !repetition);
             alive.ok += u32::from(heard);
         }
         let mut address = Control { kind: "same_server_meanwhile", n: 0, ok: 0 };
@@ -125,6 +129,13 @@ impl Around {
             other_server: scene.same_name_other_server(),
             alive,
         }
+    }
+
+    /// Weighs the causes that would silence everything when the server of this very connection was heard later and had still not received
+    /// what it was sent.
+    pub fn weigh_one_way(w: &mut Weigh) {
+        w.excluded("outage of the line", "this connection itself brought packets of the server meanwhile");
+        w.excluded("dead or overloaded server", "it was heard, and had acknowledged less than it was sent");
     }
 
     /// Weighs an outage that would silence everything, not this address alone.
