@@ -16,7 +16,7 @@ pub use names::{Lead, Names};
 pub use outcome::settle;
 pub use peers::{Leg, Peers};
 pub use quality::assess;
-pub use services::tally;
+pub use services::{Titles, tally};
 
 use crate::model::flow::FlowRecord;
 

@@ -162,9 +162,16 @@ fn compose(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book) -> 
     collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
     source.quality = collect::assess(&source, &flows);
     let (labels, dns_names) = label_all(&flows, book);
-    let findings = judge_all(&source, &flows, &labels);
+    let mut findings = judge_all(&source, &flows, &labels);
+    // A question about a name is about the service that the name belongs to, whoever was asked.
+    for f in findings.iter_mut().filter(|f| f.target.service.is_none()) {
+        if let Some((service, role)) = f.target.qname.as_deref().and_then(|name| book.named(name)) {
+            (f.target.service, f.target.role) = (Some(service.id.clone()), role);
+        }
+    }
     let findings = collect::merge(findings);
-    let services = collect::tally(&flows, &labels, &findings);
+    let titles = book.services().map(|s| (&*s.id, (&*s.title, s.circumvention))).collect();
+    let services = collect::tally(&flows, &labels, &findings, &titles);
     Story { source, flows, labels, dns_names, findings, services }
 }
 

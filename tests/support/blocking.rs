@@ -43,6 +43,7 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
         ("residual-one-sided", one_sided(residual(true))),
         ("rst-ipv6", rst_ipv6()),
         ("desync-tools", desync_tools()),
+        ("verdict-one-address-works", one_address_works()),
     ]
 }
 
@@ -371,6 +372,23 @@ fn rst_ipv6() -> Vec<Sent> {
     ok.handshake().c2s(&hello("www.example.net", 9)).ack_from_server();
     finish(&mut ok, 9, 600);
     all.push(ok.done());
+    merge(all)
+}
+
+/// One name at two addresses: at the first its message is swallowed, at every attempt, and another name is answered; at the second it goes
+/// well meanwhile.
+fn one_address_works() -> Vec<Sent> {
+    let (blocked, name) = ("203.0.113.52:443", "chat.signal.org");
+    let mut all = Vec::new();
+    for i in 0..3 {
+        let at = 5_000 * i64::from(i);
+        let mut c = conv(41_400 + i, blocked, at);
+        c.handshake().c2s(&hello(name, i));
+        in_vain(&mut c, 5);
+        all.push(c.done());
+        all.push(fine(41_410 + i, blocked, "www.example.net", at + 1_000));
+        all.push(fine(41_420 + i, "203.0.113.53:443", name, at + 2_000));
+    }
     merge(all)
 }
 
