@@ -13,6 +13,7 @@ pub mod packet;
 pub mod scene;
 pub mod seq;
 pub mod side;
+pub mod signature;
 pub mod source;
 pub mod story;
 pub mod time;

@@ -11,6 +11,7 @@ use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
 use crate::model::note::Fact;
 use crate::model::side::{PerSide, Side};
+use crate::model::signature;
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, ServiceState, Story};
 use std::io;
@@ -170,6 +171,7 @@ impl<W: Output> Jsonl<W> {
         }
         j.key("outcome").str(names::outcome(f.outcome));
         j.key("stage").str(names::stage(f.stage));
+        j.key("signature").str_or_null(signature::of(f));
         j.key("closed").str(names::closed(f.closed));
         j.key("goodput").open();
         j.key("c2s_bps").int_or_null(goodput(f, Side::Client));

@@ -1,6 +1,7 @@
 //! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, none is optional.
 
 use super::SCHEMA;
+use crate::model::signature;
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
@@ -206,6 +207,7 @@ fn flow() -> Fields {
         ("history", text()),
         ("outcome", one_of(&["ok", "refused", "reset", "silent_syn", "silent_hello", "muted", "stalled", "unknown"])),
         ("stage", one_of(&["none", "post_syn", "post_ack", "post_psh", "later"])),
+        ("signature", word_or_null(&signature::SIGNATURES)),
         ("closed", one_of(&["finished", "idle", "port_reuse", "capture_end", "evicted", "internal"])),
         ("goodput", object(vec![("c2s_bps", count_or_null()), ("s2c_bps", count_or_null())])),
         ("rtt_ms", json!({ "type": ["number", "null"] })),
