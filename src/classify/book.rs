@@ -5,6 +5,8 @@ use super::error::LoadError;
 use super::grammar::{self, Entry, Mode};
 use super::index::{NameIndex, NetIndex, RuleRef, overlaps};
 use super::service::{Service, ServiceInfo};
+use crate::model::key::Proto;
+use crate::model::label::Role;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -48,6 +50,18 @@ impl Book {
     /// What is known of each service, by id.
     pub fn services(&self) -> impl Iterator<Item = &ServiceInfo> {
         self.services.iter().map(|s| &s.info)
+    }
+
+    /// The service that a name belongs to, with the role its rule gives, for what is known by its name alone (a DNS question). `None` if
+    /// no service claims it, or several with equal right.
+    pub fn named(&self, name: &str) -> Option<(&ServiceInfo, Option<Role>)> {
+        let mut claims: Vec<_> = Vec::new();
+        self.names.find(&self.services, name, Proto::TCP, 443, |s, rule| claims.push(((rule.precision(), rule.db), s, rule.role)));
+        let most = claims.iter().map(|c| c.0).max()?;
+        let mut first = claims.iter().filter(|c| c.0 == most);
+        let (_, s, role) = *first.next().filter(|_| first.next().is_none())?;
+        let info = &self.services.get(s)?.info;
+        Some((info, role.or(info.role)))
     }
 
     /// What looks wrong but can be worked with: ranges that two services each claim for themselves alone.

@@ -20,7 +20,7 @@ pub use names::{Lead, Names};
 pub use outcome::settle;
 pub use peers::{Leg, Peers};
 pub use quality::assess;
-pub use services::{Past, tally, tally_onto};
+pub use services::{Past, Titles, tally, tally_onto};
 
 use crate::model::flow::FlowRecord;
 

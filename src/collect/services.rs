@@ -1,14 +1,24 @@
 //! The verdict per service and role: attempts, successes, findings, and in words why.
+//!
+//! A role works if any of its addresses works: one that answers while others are cut leaves it impaired, not blocked. It is blocked if none
+//! does, and a finding explains it; a success before the interference began says nothing for what came after. Failures alone, without a
+//! finding, are no verdict about the network.
 
-use crate::model::finding::{Finding, Grade};
+use crate::model::finding::{Finding, Grade, Kind};
 use crate::model::flow::{FlowRecord, Outcome};
 use crate::model::label::{Label, LabelGrade, Role};
 use crate::model::story::{ServiceState, State};
+use crate::model::time::Time;
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
+
+/// Title of each service by id, and whether it is a way around blocking.
+pub type Titles<'a> = HashMap<&'a str, (&'a str, bool)>;
 
 /// Fewer judged attempts than this, and no finding: nothing can be said of failures.
 const ENOUGH: u64 = 2;
 
+#[derive(Default)]
 struct Row<'a> {
     title: &'a str,
     circumvention: bool,
@@ -16,6 +26,8 @@ struct Row<'a> {
     ok: u64,
     failed: u64,
     flows: u64,
+    /// When attempts that brought something of the server began.
+    worked: Vec<Time>,
     findings: Vec<&'a Finding>,
 }
 
@@ -33,6 +45,8 @@ struct Gone {
     attempts: u64,
     ok: u64,
     flows: u64,
+    /// When the last attempt began that brought something of the server.
+    worked: Option<Time>,
 }
 
 impl Past {
@@ -47,16 +61,26 @@ impl Past {
         row.flows += 1;
         row.attempts += u64::from(flow.outcome != Outcome::Unknown);
         row.ok += u64::from(flow.outcome == Outcome::Ok);
+        if flow.outcome == Outcome::Ok && flow.totals.server.payload > 0 {
+            row.worked = row.worked.max(Some(flow.first.ts));
+        }
     }
 }
 
-/// One row per service and role, in the order of their ids. Flows are in capture order.
-pub fn tally(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<ServiceState> {
-    tally_onto(&Past::default(), flows, labels, findings)
+/// One row per service and role, in the order of their ids: of every service that a flow was named after, or a finding is about. Flows are in
+/// capture order.
+pub fn tally(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding], titles: &Titles<'_>) -> Vec<ServiceState> {
+    tally_onto(&Past::default(), flows, labels, findings, titles)
 }
 
 /// The same, on top of flows that are no longer kept.
-pub fn tally_onto(past: &Past, flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<ServiceState> {
+pub fn tally_onto(
+    past: &Past,
+    flows: &[FlowRecord],
+    labels: &[Option<Label>],
+    findings: &[Finding],
+    titles: &Titles<'_>,
+) -> Vec<ServiceState> {
     let mut rows: BTreeMap<(&str, Option<Role>), Row<'_>> = BTreeMap::new();
     for ((id, role), gone) in &past.rows {
         let row = Row {
@@ -66,27 +90,26 @@ pub fn tally_onto(past: &Past, flows: &[FlowRecord], labels: &[Option<Label>], f
             ok: gone.ok,
             failed: gone.attempts - gone.ok,
             flows: gone.flows,
+            worked: gone.worked.into_iter().collect(),
             findings: Vec::new(),
         };
         rows.insert((id, *role), row);
     }
+    // What a finding is about did not work, whatever came of it in the end.
+    let hindered: hashbrown::HashSet<_> = findings.iter().filter(|f| hinders(f)).flat_map(|f| f.flows.iter().copied()).collect();
     for (flow, label) in flows.iter().zip(labels) {
         let Some(label) = label.as_ref().filter(|l| l.grade >= LabelGrade::Possible) else { continue };
-        let row = rows.entry((&label.id, label.role)).or_insert_with(|| Row {
-            title: &label.title,
-            circumvention: label.circumvention,
-            attempts: 0,
-            ok: 0,
-            failed: 0,
-            flows: 0,
-            findings: Vec::new(),
-        });
+        let row = rows.entry((&label.id, label.role)).or_default();
+        (row.title, row.circumvention) = (&label.title, label.circumvention);
         row.flows += 1;
         match flow.outcome {
             Outcome::Unknown => {}
             Outcome::Ok => {
                 row.attempts += 1;
                 row.ok += 1;
+                if flow.totals.server.payload > 0 && !hindered.contains(&flow.id) {
+                    row.worked.push(flow.first.ts);
+                }
             }
             _ => {
                 row.attempts += 1;
@@ -95,11 +118,20 @@ pub fn tally_onto(past: &Past, flows: &[FlowRecord], labels: &[Option<Label>], f
         }
     }
     for finding in findings {
-        for id in &finding.flows {
-            let at = flows.binary_search_by_key(id, |f| f.id).ok();
-            let Some(label) = at.and_then(|i| labels.get(i)).and_then(Option::as_ref) else { continue };
-            if let Some(row) = rows.get_mut(&(&*label.id, label.role))
-                && row.findings.last().is_none_or(|last| !std::ptr::eq(*last, finding))
+        let by_flow = finding.flows.iter().filter_map(|id| {
+            let at = flows.binary_search_by_key(id, |f| f.id).ok()?;
+            let label = labels.get(at).and_then(Option::as_ref)?;
+            Some((&*label.id, label.role, false))
+        });
+        // What names no flow of the service, as a question to a resolver, names the service itself.
+        let by_target = finding.target.service.as_deref().map(|id| (id, finding.target.role, true));
+        for (id, role, alone) in by_flow.chain(by_target) {
+            if alone && !rows.contains_key(&(id, role)) {
+                let (title, circumvention) = titles.get(id).copied().unwrap_or((id, false));
+                rows.insert((id, role), Row { title, circumvention, ..Row::default() });
+            }
+            if let Some(row) = rows.get_mut(&(id, role))
+                && !row.findings.iter().any(|f| f.id == finding.id)
             {
                 row.findings.push(finding);
             }
@@ -108,13 +140,19 @@ pub fn tally_onto(past: &Past, flows: &[FlowRecord], labels: &[Option<Label>], f
     rows.into_iter().map(|((id, role), row)| state(id, role, &row)).collect()
 }
 
+/// Whether what a finding says keeps a service from working at all.
+fn hinders(f: &Finding) -> bool {
+    f.kind != Kind::Throttling && !matches!(f.mechanism, "late" | "media_degraded")
+}
+
 fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
-    let worst = row.findings.iter().max_by_key(|f| f.grade);
+    let worst = row.findings.iter().max_by_key(|f| (hinders(f), f.grade));
     let (attempts, ok, failed) = (row.attempts, row.ok, row.failed);
-    let state = match worst.map(|f| f.grade) {
-        Some(_) if ok > failed => State::Impaired,
-        Some(Grade::Confirmed) if ok == 0 => State::Blocked,
-        Some(Grade::Confirmed | Grade::Likely) if ok * 4 <= failed => State::LikelyBlocked,
+    // The service at large works if anything of it worked once the interference had begun.
+    let works = worst.is_some_and(|f| row.worked.iter().any(|t| *t >= f.started));
+    let state = match worst.map(|f| (f.grade, hinders(f))) {
+        Some((Grade::Confirmed, true)) if !works => State::Blocked,
+        Some((Grade::Likely, true)) if !works => State::LikelyBlocked,
         Some(_) => State::Impaired,
         None if attempts == 0 => State::Insufficient,
         None if ok == 0 && failed >= ENOUGH => State::Down,
@@ -123,7 +161,15 @@ fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
         None => State::Ok,
     };
     let because = match (worst, state) {
-        (Some(f), _) => format!("{} of {attempts} attempts failed; {} ({}, {})", failed, f.kind.name(), f.mechanism, f.grade.name()),
+        (Some(f), State::Impaired) if works && hinders(f) => {
+            format!(
+                "{failed} of {attempts} attempts failed, others worked meanwhile; {} ({}, {})",
+                f.kind.name(),
+                f.mechanism,
+                f.grade.name()
+            )
+        }
+        (Some(f), _) => format!("{failed} of {attempts} attempts failed; {} ({}, {})", f.kind.name(), f.mechanism, f.grade.name()),
         (None, State::Ok) => format!("{ok} of {attempts} attempts succeeded and no interference was seen"),
         (None, State::Insufficient) => format!("{} flows, {attempts} of them complete enough to judge", row.flows),
         (None, _) => format!("{failed} of {attempts} attempts failed without a sign of interference"),

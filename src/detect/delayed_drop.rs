@@ -14,6 +14,7 @@ use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
+use crate::model::time::Time;
 
 /// See the module.
 pub(super) struct DelayedDrop;
@@ -30,7 +31,7 @@ client                        server
   | more ------------------> X   |
   |          X <------- more     |   then silence, without FIN or RST",
     needs: &["both directions", "retransmissions after the last answer"],
-    innocent: &["outage of the line", "dead or overloaded server", "client that went away", "packet loss"],
+    innocent: &["outage of the line", "dead or overloaded server", "client that went away", "path-MTU black hole", "packet loss"],
     confirm: "Repeat with another name at the same address; look whether the cut comes after the same number of packets.",
     sources: &["Xue et al.: TSPU, IMC 2022 (SNI-II)"],
 };
@@ -49,6 +50,9 @@ impl Detector for DelayedDrop {
         let flow = scene.flow;
         let tcp = flow.tcp.as_deref()?;
         flow.asked_name()?;
+        if super::first_data::stops_there(flow) {
+            return None;
+        }
         if silence::blind(scene) || tcp.side.server.unique == 0 || silence::delivered(tcp) > BYTES {
             return None;
         }
@@ -70,34 +74,29 @@ impl Detector for DelayedDrop {
             &[heard.frame, first.frame, last.frame],
         );
         let around = Around::of(scene, heard.ts, last.ts);
-        around.weigh(&mut w);
+        let clear = silence::weigh_dead(scene, &around, side, &mut w);
         w.excluded("packet loss", format!("{} retransmissions in a row would all have to be lost", u.retransmissions));
-        let alike = similar_cuts(scene, passed);
+        let alike = similar_cuts(scene, passed, heard.ts);
         if alike > 0 {
             w.fact(1.5, "other connections with this name were cut at the same place", format!("{alike} more"), "-", &[]);
         }
-        if side == Side::Server {
-            w.against(0.0, "client that went away", "from here a client that lost its network looks the same");
-        } else {
-            w.excluded("client that went away", "the client went on sending");
-        }
         let (other, same) = (around.other_name.clone(), around.same_name.clone());
-        let fails = same.n - same.ok + 1;
+        let fails = (same.n - same.ok).max(alike as u32) + 1;
         let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
         let mut grade = match () {
             () if same.ok > 0 => return None,
             () if p < 0.001 && side == Side::Client => Grade::Confirmed,
             () if other.ok >= 1 && fails >= 2 && alike > 0 => Grade::Likely,
-            () if alike > 0 && around.alive.ok > 0 && side == Side::Client => Grade::Likely,
+            () if alike > 0 && fails >= 2 && clear && around.alive.ok > 0 => Grade::Likely,
             () => Grade::Possible,
         };
         // Alone, without anything that lived meanwhile, a dead line explains it as well.
         if grade == Grade::Possible && around.alive.ok == 0 && other.ok == 0 && alike == 0 {
             return None;
         }
+        // Loss of the capture cannot explain why the sender itself kept retransmitting; it can lend itself to no proof, though.
         if scene.lossy() {
-            // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
-            grade = grade.lowered().unwrap_or(Grade::Possible);
+            grade = grade.min(Grade::Likely);
         }
         let claim = Claim {
             rule: CARD.rule,
@@ -112,23 +111,23 @@ impl Detector for DelayedDrop {
             scene,
             &claim,
             w,
-            vec![other, same, around.alive],
+            vec![other, same, around.alive, around.address, around.returned],
             vec!["a connection to the same address with another name", "a capture at the other end"],
         ))
     }
 }
 
-/// Other flows of the same name that died within two packets of the same count.
-fn similar_cuts(scene: &Scene<'_>, passed: u64) -> usize {
+/// Other flows of the same name that died within three packets of the same count, each at a time of its own: what dies together may have
+/// one innocent cause.
+fn similar_cuts(scene: &Scene<'_>, passed: u64, at: Time) -> usize {
     let Some(name) = scene.flow.asked_name() else { return 0 };
-    scene
-        .kin
-        .with_name(name)
-        .filter(|f| f.id != scene.flow.id)
-        .filter(|f| {
-            let Some(tcp) = f.tcp.as_deref() else { return false };
-            let Some((dead, _)) = silence::dead_side(f, tcp) else { return false };
-            silence::passed(f, tcp, dead).abs_diff(passed) <= 3
-        })
-        .count()
+    let mut times = vec![at];
+    for f in scene.kin.with_name(name).filter(|f| f.id != scene.flow.id) {
+        let alike = silence::fell_silent(f).is_some_and(|n| n.abs_diff(passed) <= 3);
+        let Some(died) = f.totals.server.last.filter(|_| alike) else { continue };
+        if times.iter().all(|t| died.ts.since(*t).abs() >= silence::APART) {
+            times.push(died.ts);
+        }
+    }
+    times.len() - 1
 }

@@ -15,6 +15,7 @@ use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
+use crate::model::time::Time;
 
 /// See the module.
 pub(super) struct Freeze;
@@ -22,7 +23,7 @@ pub(super) struct Freeze;
 static CARD: Card = Card {
     rule: "tcp.freeze",
     kind: Kind::ConnectionFreeze,
-    mechanisms: &["byte_quota"],
+    mechanisms: &["byte_quota", "packet_quota"],
     claim: "Connections freeze after about the same amount of data, while others go on.",
     ladder: "\
 client                        server
@@ -48,7 +49,7 @@ impl Detector for Freeze {
         let flow = scene.flow;
         let tcp = flow.tcp.as_deref()?;
         let bytes = stopped_at(flow)?;
-        if silence::blind(scene) || !BAND.contains(&bytes) {
+        if silence::blind(scene) || !BAND.contains(&bytes) || super::first_data::stops_there(flow) {
             return None;
         }
         // Small ones belong to the cut after a few packets, unless the same name also went well: then it is the amount that matters.
@@ -60,39 +61,39 @@ impl Detector for Freeze {
         let (first, last) = (u.first?, u.last?);
         let heard = tcp.side[side.peer()].last_packet?;
         let around = Around::of(scene, heard.ts, last.ts);
-        let alike = frozen_alike(scene, bytes);
+        let here = Death { bytes, packets: silence::passed(flow, tcp, side) };
+        let alike = frozen_alike(scene, &here, heard.ts);
         let mut w = Weigh::default();
         w.fact(
             2.0,
             format!("the connection went silent after {bytes} bytes"),
-            format!("{} packets unanswered over {}", u.packets, last.ts.since(first.ts)),
+            format!("{} packets had passed; {} more went unanswered over {}", here.packets, u.packets, last.ts.since(first.ts)),
             "answers, or FIN or RST",
             &[heard.frame, first.frame, last.frame],
         );
-        if alike > 0 {
-            w.fact(2.0, "other connections froze at about the same amount", format!("{alike} more"), "-", &[]);
+        if !alike.is_empty() {
+            w.fact(2.0, "other connections froze at about the same amount, at other times", format!("{} more", alike.len()), "-", &[]);
         }
-        around.weigh(&mut w);
+        let counts: Vec<Death> = std::iter::once(here).chain(alike.iter().copied()).collect();
+        w.fact(0.0, "where connections died", histogram(&counts), "anywhere", &[]);
+        let clear = silence::weigh_dead(scene, &around, side, &mut w);
         w.excluded("receiver that stopped reading", "its window was never closed");
-        if side == Side::Server {
-            w.against(0.0, "client that went away", "from here a client that lost its network looks the same");
-        } else {
-            w.excluded("client that went away", "the client went on sending");
-        }
         let larger = larger_elsewhere(scene);
-        let mut grade = match (alike, around.alive.ok > 0, side) {
-            (1.., true, Side::Client) if larger.ok > 0 => Grade::Likely,
-            (1.., ..) | (0, true, Side::Client) => Grade::Possible,
+        let mut grade = match (alike.len(), around.alive.ok > 0) {
+            (1.., true) if larger.ok > 0 && clear => Grade::Likely,
+            (1.., _) => Grade::Possible,
+            (0, true) if side == Side::Client => Grade::Possible,
             _ => return None,
         };
+        // Loss of the capture cannot explain why the sender itself kept retransmitting; it can lend itself to no proof, though.
         if scene.lossy() {
-            // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
-            grade = grade.lowered().unwrap_or(Grade::Possible);
+            grade = grade.min(Grade::Likely);
         }
+        let mechanism = if by_packets(&counts) { "packet_quota" } else { "byte_quota" };
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
-            mechanism: "byte_quota",
+            mechanism,
             grade,
             direction: Some(Direction::Both),
             started: heard.ts,
@@ -102,10 +103,19 @@ impl Detector for Freeze {
             scene,
             &claim,
             w,
-            vec![larger, around.alive],
+            vec![larger, around.alive, around.address, around.returned],
             vec!["a large object from another host over the same line", "the same object over another network"],
         ))
     }
+}
+
+/// How much a connection had carried when it died.
+#[derive(Clone, Copy)]
+struct Death {
+    /// Payload bytes of both sides that arrived.
+    bytes: u64,
+    /// Packets of both sides that passed, handshake included.
+    packets: u64,
 }
 
 /// Bytes that had been delivered when the flow died, if it died.
@@ -115,15 +125,40 @@ fn stopped_at(flow: &FlowRecord) -> Option<u64> {
     Some(silence::delivered(tcp))
 }
 
-/// Other flows of this client that froze within an octave of the same amount.
-fn frozen_alike(scene: &Scene<'_>, bytes: u64) -> usize {
-    scene
-        .kin
-        .with_client(scene.flow.client.ip)
-        .filter(|f| f.id != scene.flow.id)
-        .filter_map(stopped_at)
-        .filter(|b| *b * 10 >= bytes * 7 && *b * 7 <= bytes * 10)
-        .count()
+/// Other flows of this client that froze within half an octave of the same amount, each at a time of its own.
+fn frozen_alike(scene: &Scene<'_>, here: &Death, at: Time) -> Vec<Death> {
+    let mut times = vec![at];
+    let mut out = Vec::new();
+    for f in scene.kin.with_client(scene.flow.client.ip).filter(|f| f.id != scene.flow.id) {
+        let Some(packets) = silence::fell_silent(f) else { continue };
+        let Some((tcp, died)) = f.tcp.as_deref().zip(f.totals.server.last) else { continue };
+        let bytes = silence::delivered(tcp);
+        let alike = bytes * 10 >= here.bytes * 7 && bytes * 7 <= here.bytes * 10;
+        if alike && times.iter().all(|t| died.ts.since(*t).abs() >= silence::APART) {
+            times.push(died.ts);
+            out.push(Death { bytes, packets });
+        }
+    }
+    out
+}
+
+/// The amounts, in ascending order, as people read them.
+fn histogram(deaths: &[Death]) -> String {
+    let mut bytes: Vec<u64> = deaths.iter().map(|d| d.bytes).collect();
+    let mut packets: Vec<u64> = deaths.iter().map(|d| d.packets).collect();
+    bytes.sort_unstable();
+    packets.sort_unstable();
+    let list = |v: &[u64]| v.iter().take(16).map(u64::to_string).collect::<Vec<_>>().join(", ");
+    format!("{} bytes; {} packets", list(&bytes), list(&packets))
+}
+
+/// With three deaths or more: the number of packets is (nearly) the same, the number of bytes is not.
+fn by_packets(deaths: &[Death]) -> bool {
+    let spread = |of: fn(&Death) -> u64| {
+        let (low, high) = (deaths.iter().map(of).min().unwrap_or(0), deaths.iter().map(of).max().unwrap_or(0));
+        (high - low) as f64 / (high.max(1)) as f64
+    };
+    deaths.len() >= 3 && spread(|d| d.packets) <= 0.05 && spread(|d| d.bytes) > 0.15
 }
 
 /// Flows of this client to other servers that went past the band.

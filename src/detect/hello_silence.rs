@@ -13,12 +13,12 @@ use super::Detector;
 use super::silence::{self, Around, Hello};
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
-use crate::model::flow::{Brief, mark};
+use crate::model::flow::{Brief, Outcome, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
-use crate::model::time::Span;
+use crate::model::time::{Span, Time};
 
 /// See the module.
 pub(super) struct HelloSilence;
@@ -36,7 +36,14 @@ client                        server
   | ClientHello ---------------> |   hello_muted: it arrives,
   |        X <------ ServerHello |   but nothing comes back, however often it is sent",
     needs: &["both directions", "the handshake", "at least two retransmissions, so that one lost packet is excluded"],
-    innocent: &["packet loss", "path-MTU black hole", "dead or overloaded server", "outage of the line", "capture that misses packets"],
+    innocent: &[
+        "packet loss",
+        "path-MTU black hole",
+        "dead or overloaded server",
+        "the server bans the client",
+        "outage of the line",
+        "capture that misses packets",
+    ],
     confirm: "Connect to the same address with another name; capture at the server to see whether the message arrives.",
     sources: &[
         "Xue et al.: TSPU, IMC 2022 (SNI-II, SNI-IV)",
@@ -54,113 +61,130 @@ impl Detector for HelloSilence {
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
-        let flow = scene.flow;
-        let tcp = flow.tcp.as_deref()?;
-        // A hello without a name (or with an empty one) can be the trigger as well.
-        let name = flow.asked_name().or((flow.app == Some("tls")).then_some("no server"))?;
-        if silence::blind(scene) {
-            return None;
-        }
-        let hello = Hello::of(flow)?;
-        let unanswered_by_client = muted_as_seen_from_the_server(scene, &hello);
-        let seen_from_the_server = unanswered_by_client.is_some();
-        let soon_reset = tcp.resets.iter().any(|r| r.packet.ts.since(hello.first.ts) < Span::from_secs(5));
-        let mut w = Weigh::default();
-        let (mechanism, direction, weight) = if let Some(frames) = unanswered_by_client {
-            w.fact(
-                2.0,
-                "the server's answer was sent again and again and never acknowledged, while the client repeated its message",
-                format!("{} packets", frames.len()),
-                "an acknowledgement within a round trip",
-                &frames,
-            );
-            ("hello_muted", Some(Direction::S2c), 4)
-        } else if tcp.side.server.unique > 0 || soon_reset {
-            return None;
-        } else if hello.acked < hello.end {
-            let n = hello.repeats.len();
-            let rtt = tcp.rtt_server.unwrap_or(Span::ZERO);
-            let long = hello.waited >= WAIT.max(rtt.times(10));
-            if n < 2 || !long || (n == 2 && hello.waited < Span::from_secs(5)) {
-                return None;
-            }
-            let frames: Vec<FrameNo> = std::iter::once(hello.first.frame).chain(hello.repeats.iter().map(|p| p.frame)).collect();
-            w.fact(
-                2.0,
-                format!("the message naming {name} was sent {} times and never acknowledged", n + 1),
-                format!("{} without an answer", hello.waited),
-                "an acknowledgement within a round trip",
-                &frames,
-            );
-            ("hello_dropped", None, n)
-        } else {
-            let (n, frames, since) = unanswered_after_acknowledgement(scene)?;
-            w.fact(
-                2.0,
-                format!("the message naming {name} was acknowledged, then nothing came"),
-                format!("{n} packets of the client unanswered over {since}"),
-                "an answer",
-                &frames,
-            );
-            ("hello_muted", Some(Direction::Both), n)
-        };
-        let back = if mechanism == "hello_dropped" { hello.way_back_open() } else { Vec::new() };
-        let tail = mechanism == "hello_dropped" && hello.tail_swallowed();
-        if tail {
-            w.fact(
-                2.0,
-                "its first segment arrived; the one that completes it never did",
-                format!("{} of {} bytes acknowledged", hello.acked.0 - 1, hello.end.0 - 1),
-                "all",
-                &[],
-            );
-        }
-        if !back.is_empty() {
-            w.fact(
-                2.0,
-                "the server was heard later and had still not received it: only the way there is cut",
-                format!("{} packets", back.len()),
-                "-",
-                &back,
-            );
-        }
-        let last = hello.first.ts.plus(hello.waited);
-        let around = Around::of(scene, hello.first.ts, last);
-        around.weigh(&mut w);
-        let path_ok = if seen_from_the_server {
-            let ok = small_answers_lost(scene);
-            if ok {
-                w.excluded("path-MTU black hole", "small segments of the answer were lost as well");
-            } else {
-                w.against(0.0, "path-MTU black hole", "only large segments of the answer were seen to be lost");
-            }
-            ok
-        } else {
-            silence::weigh_path_mtu(scene, hello.largest(), &mut w)
-        };
-        w.excluded("packet loss", format!("{weight} retransmissions in a row would all have to be lost"));
-        let grade = grade(scene, &around, weight, path_ok, tail && !back.is_empty())?;
-        let mut needs = vec!["a capture at the server, or at another network, of the same name"];
-        if around.other_name.n == 0 {
-            needs.push("a connection to the same address with another name");
-        }
-        let direction = if back.is_empty() { direction } else { Some(Direction::C2s) };
-        let claim = Claim {
-            rule: CARD.rule,
-            kind: CARD.kind,
-            mechanism,
-            grade,
-            direction,
-            started: hello.first.ts,
-            ooni_failure: Some("generic_timeout_error"),
-        };
-        let control = vec![around.other_name, around.same_name, around.other_server, around.alive];
-        Some(weigh::finding(scene, &claim, w, control, needs))
+        // Hidden names, servers that were asked too often, and lists of what is allowed have rules of their own.
+        let own = super::ech::hides_name(scene.flow)
+            || super::tls_policing::Episode::around(scene).is_some()
+            || super::allowlist::explains(scene);
+        if own { None } else { unanswered_hello(scene) }
     }
 }
 
+/// The judgement itself, whatever the message hides.
+pub(super) fn unanswered_hello(scene: &Scene<'_>) -> Option<Finding> {
+    let flow = scene.flow;
+    let tcp = flow.tcp.as_deref()?;
+    // A hello without a name (or with an empty one) can be the trigger as well.
+    let name = flow.asked_name().or((flow.app == Some("tls")).then_some("no server"))?;
+    if silence::blind(scene) {
+        return None;
+    }
+    let hello = Hello::of(flow)?;
+    let unanswered_by_client = muted_as_seen_from_the_server(scene, &hello);
+    let seen_from_the_server = unanswered_by_client.is_some();
+    let soon_reset = tcp.resets.iter().any(|r| r.packet.ts.since(hello.first.ts) < Span::from_secs(5));
+    let mut w = Weigh::default();
+    let (mechanism, direction, weight) = if let Some(frames) = unanswered_by_client {
+        w.fact(
+            2.0,
+            "the server's answer was sent again and again and never acknowledged, while the client repeated its message",
+            format!("{} packets", frames.len()),
+            "an acknowledgement within a round trip",
+            &frames,
+        );
+        ("hello_muted", Some(Direction::S2c), 4)
+    } else if tcp.side.server.unique > 0 || soon_reset {
+        return None;
+    } else if hello.acked < hello.end {
+        let n = hello.repeats.len();
+        let rtt = tcp.rtt_server.unwrap_or(Span::ZERO);
+        let long = hello.waited >= WAIT.max(rtt.times(10));
+        if n < 2 || !long || (n == 2 && hello.waited < Span::from_secs(5)) {
+            return None;
+        }
+        let frames: Vec<FrameNo> = std::iter::once(hello.first.frame).chain(hello.repeats.iter().map(|p| p.frame)).collect();
+        w.fact(
+            2.0,
+            format!("the message naming {name} was sent {} times and never acknowledged", n + 1),
+            format!("{} without an answer", hello.waited),
+            "an acknowledgement within a round trip",
+            &frames,
+        );
+        ("hello_dropped", None, n)
+    } else {
+        let (n, frames, since) = unanswered_after_acknowledgement(scene)?;
+        w.fact(
+            2.0,
+            format!("the message naming {name} was acknowledged, then nothing came"),
+            format!("{n} packets of the client unanswered over {since}"),
+            "an answer",
+            &frames,
+        );
+        ("hello_muted", Some(Direction::Both), n)
+    };
+    let back = if mechanism == "hello_dropped" { hello.way_back_open() } else { Vec::new() };
+    let tail = mechanism == "hello_dropped" && hello.tail_swallowed();
+    if tail {
+        w.fact(
+            2.0,
+            "its first segment arrived; the one that completes it never did",
+            format!("{} of {} bytes acknowledged", hello.acked.0 - 1, hello.end.0 - 1),
+            "all",
+            &[],
+        );
+    }
+    if !back.is_empty() {
+        w.fact(
+            2.0,
+            "the server was heard later and had still not received it: only the way there is cut",
+            format!("{} packets", back.len()),
+            "-",
+            &back,
+        );
+    }
+    let last = hello.first.ts.plus(hello.waited);
+    let around = Around::of(scene, hello.first.ts, last);
+    if back.is_empty() {
+        around.weigh(mechanism == "hello_dropped", &mut w);
+    } else {
+        Around::weigh_one_way(&mut w);
+    }
+    let path_ok = if seen_from_the_server {
+        let ok = small_answers_lost(scene, &hello);
+        if ok {
+            w.excluded("path-MTU black hole", "small packets of the server, acknowledgements among them, were lost as well");
+        } else {
+            w.against(0.0, "path-MTU black hole", "only large segments of the answer were seen to be lost");
+        }
+        ok
+    } else {
+        silence::weigh_path_mtu(scene, Side::Client, hello.largest(), &mut w)
+    };
+    if mechanism == "hello_muted" && !seen_from_the_server {
+        weigh_ban(scene, &hello, last, &mut w);
+    }
+    w.excluded("packet loss", format!("{weight} retransmissions in a row would all have to be lost"));
+    let grade = grade(scene, &around, weight, path_ok, !back.is_empty(), tail)?;
+    let mut needs = vec!["a capture at the server, or at another network, of the same name"];
+    if around.other_name.n == 0 {
+        needs.push("a connection to the same address with another name");
+    }
+    let direction = if back.is_empty() { direction } else { Some(Direction::C2s) };
+    let claim = Claim {
+        rule: CARD.rule,
+        kind: CARD.kind,
+        mechanism,
+        grade,
+        direction,
+        started: hello.first.ts,
+        ooni_failure: Some("generic_timeout_error"),
+    };
+    let control = vec![around.other_name, around.same_name, around.other_server, around.alive];
+    Some(weigh::finding(scene, &claim, w, control, needs))
+}
+
 /// A single flow is a pattern; controls make it more.
-fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, cut_one_way: bool) -> Option<Grade> {
+fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, back_open: bool, tail: bool) -> Option<Grade> {
+    let cut_one_way = back_open && tail;
     let (other, same) = (&around.other_name, &around.same_name);
     let fails = same.n - same.ok + 1;
     let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
@@ -170,12 +194,12 @@ fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, cut_
         () if mixed => Grade::Possible,
         () if p < 0.001 || (cut_one_way && fails >= 3 && other.ok > 0) => Grade::Confirmed,
         () if other.ok >= 1 && (fails >= 2 || repeats >= 4) => Grade::Likely,
-        () if cut_one_way => Grade::Likely,
+        () if cut_one_way || (back_open && fails >= 2 && repeats >= 4 && around.alive.ok > 0) => Grade::Likely,
         () => Grade::Possible,
     };
+    // Loss of the capture cannot explain why the sender itself kept retransmitting; it can lend itself to no proof, though.
     if scene.lossy() {
-        // Loss of the capture cannot explain why the sender itself kept retransmitting, so a pattern remains.
-        grade = grade.lowered().unwrap_or(Grade::Possible);
+        grade = grade.min(Grade::Likely);
     }
     Some(grade)
 }
@@ -198,18 +222,45 @@ fn muted_as_seen_from_the_server(scene: &Scene<'_>, hello: &Hello) -> Option<Vec
         .filter(|p| p.side == Side::Client && p.ts > second.ts && !p.flags.rst() && p.ack <= Pos::FIRST && (p.len > 0 || p.flags.fin()))
         .map(|p| p.frame)
         .collect();
-    let repeats = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::RETRANSMIT) && p.len > 0 && p.seq < hello.end);
+    let repeats = hello_again(scene, hello).next().is_some();
     if ignorant.is_empty() && !repeats {
         return None;
     }
     Some(again.iter().map(|p| p.frame).chain(ignorant).collect())
 }
 
-/// Segments too small for any path's limit were lost too, and nothing behind a lost large one was reported as received.
-fn small_answers_lost(scene: &Scene<'_>) -> bool {
-    let small = scene.flow.ladder.iter().any(|p| p.side == Side::Server && p.len > 0 && p.len < 1_200);
-    let sacked = scene.flow.ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::SACK));
-    small && !sacked
+/// Packets too small for any path's limit were lost too: segments of the answer with nothing behind a lost large one reported as received,
+/// or the bare acknowledgements of a message that the client goes on repeating all the same.
+fn small_answers_lost(scene: &Scene<'_>, hello: &Hello) -> bool {
+    let ladder = &scene.flow.ladder;
+    let small = ladder.iter().any(|p| p.side == Side::Server && p.len > 0 && p.len < 1_200);
+    let sacked = ladder.iter().any(|p| p.side == Side::Client && p.marked(mark::SACK));
+    let told = hello.answers.iter().find(|p| p.len == 0 && p.ack >= hello.end);
+    let deaf = told.map_or(0, |told| hello_again(scene, hello).filter(|p| p.ts.since(told.ts) > Span::from_millis(500)).count());
+    deaf >= 2 || (small && !sacked)
+}
+
+/// A server may take a message, and then drop everything of its client for a while. That would hit other names as well: it falls if one of
+/// them was answered while this one was not, or between two failures of this one.
+fn weigh_ban(scene: &Scene<'_>, hello: &Hello, until: Time, w: &mut Weigh) {
+    let (own, name) = (scene.flow, scene.flow.asked_name());
+    let here = || scene.kin.with_server(own.server.ip).filter(|f| f.client.ip == own.client.ip && f.server.port == own.server.port);
+    let failed_later = |t: Time| here().any(|f| f.asked_name() == name && f.first.ts > t && f.outcome != Outcome::Ok);
+    let other = here()
+        .filter(|f| f.asked_name() != name && f.outcome == Outcome::Ok && f.first.ts > hello.first.ts)
+        .any(|f| f.first.ts < until || failed_later(f.first.ts));
+    const CAUSE: &str = "the server bans the client";
+    if other {
+        w.excluded(CAUSE, "it answered another name of this client meanwhile");
+    } else {
+        w.against(0.0, CAUSE, "it had received the message, and may have dropped everything of this client after it");
+    }
+}
+
+/// The client's repetitions of its message, acknowledged or not.
+fn hello_again<'a>(scene: &Scene<'a>, hello: &'a Hello) -> impl Iterator<Item = &'a Brief> {
+    let again = |p: &&Brief| p.side == Side::Client && p.marked(mark::RETRANSMIT) && !p.marked(mark::COPY) && p.len > 0;
+    scene.flow.ladder.iter().filter(again).filter(|p| p.seq < hello.end)
 }
 
 /// After the acknowledgement, what the client sent without an answer: count, frames, time.

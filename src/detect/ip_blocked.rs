@@ -83,7 +83,7 @@ impl Detector for SynSilent {
         let known = known(scene);
         let long = tries.long > 0;
         let enough = if known { long || (tries.attempts >= 2 && tries.syns >= 4) } else { long && tries.attempts >= 2 };
-        if !enough || silence::knocking(scene) || sibling_answered(scene) {
+        if !enough || silence::knocking(scene) || sibling_answered(scene) || super::allowlist::explains(scene) {
             return None;
         }
         let around = Around::of(scene, tries.first, tries.last);

@@ -141,7 +141,8 @@ impl Detector for Prohibited {
             kind: CARD.kind,
             mechanism: "icmp",
             grade,
-            direction: Some(Direction::C2s),
+            // What was put on the wire came towards the client, as with a reset in answer to a SYN.
+            direction: Some(Direction::S2c),
             started: seen.at.ts,
             ooni_failure: Some("host_unreachable"),
         };

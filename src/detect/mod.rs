@@ -2,8 +2,11 @@
 //!
 //! One file per interference, one line in [`ALL`]. A detector holds no state and looks at no packet: everything it may use is in the
 //! [`Scene`]. Files here without a line in [`ALL`] are what several detectors need: `weigh` adds evidence up, `resets` judges resets,
-//! `silence` judges unanswered packets, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
+//! `silence` judges unanswered packets, `forged` packets put in place of
+//! the server's, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
 
+mod alert_injected;
+mod allowlist;
 mod block_page;
 mod delayed_drop;
 mod dns_drop;
@@ -14,10 +17,15 @@ mod dns_sinkhole;
 mod dns_talk;
 #[cfg(test)]
 mod dns_trial;
+mod ech;
+mod fin_injected;
+mod first_data;
+mod forged;
 mod freeze;
 mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
+mod protocol_blocked;
 mod quic_blocked;
 mod resets;
 mod residual;
@@ -26,6 +34,7 @@ mod rst_on_syn;
 mod silence;
 mod sni_reset;
 mod throttling;
+mod tls_policing;
 mod udp_blocked;
 mod udp_blocked_media;
 mod vpn_blocked;
@@ -49,11 +58,18 @@ pub trait Detector: Sync {
 pub static ALL: &[&dyn Detector] = &[
     &rst_injected::RstInjected,
     &rst_on_syn::RstOnSyn,
+    &fin_injected::FinInjected,
     &sni_reset::SniReset,
+    &alert_injected::AlertInjected,
     &hello_silence::HelloSilence,
+    &ech::EchDropped,
     &delayed_drop::DelayedDrop,
     &freeze::Freeze,
+    &first_data::FirstData,
+    &tls_policing::TlsPolicing,
     &residual::Residual,
+    &allowlist::ByName,
+    &allowlist::ByAddress,
     &block_page::BlockPage,
     &dns_race::DnsRace,
     &dns_sinkhole::DnsSinkhole,
@@ -65,6 +81,7 @@ pub static ALL: &[&dyn Detector] = &[
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
     &vpn_blocked::VpnHandshake,
+    &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,
     &throttling::ThrottlingLoss,
     &throttling::SlowHandshake,

@@ -286,7 +286,7 @@ fn answer_dropped(scene: &Scene<'_>) -> Option<Finding> {
         "the handshake goes on after one round trip",
         &frames,
     );
-    around.weigh(&mut w);
+    around.weigh(false, &mut w);
     w.against(0.0, "client that cannot complete the handshake", "a program that answers wrongly would look the same");
     let control = vec![other, scene.same_server_same_name(), around.alive];
     let claim = claim("answer_dropped", Grade::Possible, Some(direction), first_answer.ts);
@@ -330,7 +330,7 @@ fn stalled(scene: &Scene<'_>) -> Option<Finding> {
         "an acknowledgement within a round trip",
         &frames,
     );
-    around.weigh(&mut w);
+    around.weigh(false, &mut w);
     w.excluded("lost NAT mapping", "the client had not paused");
     let control = vec![around.other_name, around.same_name, around.alive];
     let claim = claim("stalled", Grade::Possible, None, heard.ts);

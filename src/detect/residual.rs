@@ -3,9 +3,12 @@
 //! ```text
 //! client                        server
 //!   | SYN … ClientHello ---> X     |   the trigger
-//!   | SYN -----------> X           |   then even SYNs vanish
+//!   | SYN -----------> X           |   then even SYNs vanish (or harmless names are reset)
 //!   | SYN, SYN+ACK, …              |   and after some time all is well
 //! ```
+//!
+//! The mechanism is the scope, in the words of the UPB group: what the punished packets share with the trigger. `2_tuple`: client and
+//! server address; `3_tuple`: these and the server's port; `4_tuple`: all four, so that only a connection from the same port is hit.
 
 use super::Detector;
 use super::silence;
@@ -21,12 +24,12 @@ pub(super) struct Residual;
 static CARD: Card = Card {
     rule: "tcp.residual",
     kind: Kind::Residual,
-    mechanisms: &["syn_dropped"],
-    claim: "After a connection was silenced, further attempts to the same server fail for a limited time.",
+    mechanisms: &["2_tuple", "3_tuple", "4_tuple"],
+    claim: "After a connection was silenced or reset, further attempts to the same server fail for a limited time, whatever they ask for.",
     ladder: "\
 client                        server
   | SYN ... ClientHello ---> X   |   the trigger
-  | SYN -----------> X           |   then even SYNs vanish
+  | SYN -----------> X           |   then even SYNs vanish (or harmless names are reset)
   | SYN, SYN+ACK, ...            |   and after some time all is well",
     needs: &["the triggering connection", "attempts that fail after it", "one that succeeds before or later"],
     innocent: &["the server bans the client", "the server died and came back", "outage of the line"],
@@ -44,66 +47,149 @@ impl Detector for Residual {
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let flow = scene.flow;
-        let tcp = flow.tcp.as_deref()?;
-        if flow.outcome != Outcome::SilentSyn || tcp.side.client.syns < 2 || scene.source.quality.one_sided_share > 0.5 {
+        if scene.source.quality.one_sided_share > 0.5 || flow.tcp.is_none() {
             return None;
         }
-        let kin: Vec<&FlowRecord> = scene
-            .kin
-            .with_server(flow.server.ip)
-            .filter(|f| f.id != flow.id && f.server.port == flow.server.port && f.client.ip == flow.client.ip && f.tcp.is_some())
-            .collect();
-        let trigger = kin
-            .iter()
-            .filter(|f| matches!(f.outcome, Outcome::SilentHello | Outcome::Muted | Outcome::Stalled | Outcome::Reset))
-            .filter(|f| f.first.ts < flow.first.ts && flow.first.ts.since(f.first.ts) < REACH)
-            .max_by_key(|f| f.first.ts)?;
-        let healthy: Vec<&&FlowRecord> = kin.iter().filter(|f| f.outcome == Outcome::Ok).collect();
-        let later = healthy.iter().filter(|f| f.first.ts > flow.last.ts).min_by_key(|f| f.first.ts);
-        let failed = kin.iter().filter(|f| f.outcome == Outcome::SilentSyn && f.first.ts > trigger.first.ts).count() + 1;
+        let story = Story::of(scene)?;
+        let trigger = story.trigger;
         let mut w = Weigh::default();
         w.fact(
             1.0,
-            format!("{} SYNs to this server went unanswered", tcp.side.client.syns),
-            format!("{} after the triggering connection", flow.first.ts.since(trigger.first.ts)),
-            "a SYN+ACK, as the trigger itself had received",
+            format!("{} attempts to this server failed after a connection to it had been cut", story.failed.len()),
+            format!("the first {} after the trigger", story.failed.first()?.first.ts.since(trigger.first.ts)),
+            "a SYN+ACK and an answer, as the trigger itself had begun to receive",
             &[trigger.first.frame, flow.first.frame],
         );
+        let last = story.failed.last()?;
         let alive = silence::Around::of(scene, flow.first.ts, flow.last.ts).alive;
         if alive.ok > 0 {
-            w.excluded("outage of the line", "other servers answered this client meanwhile");
+            w.excluded("outage of the line", format!("{} other connections of this client received packets meanwhile", alive.ok));
         } else {
             w.against(0.0, "outage of the line", "no other connection of this client received anything meanwhile");
         }
-        w.against(0.0, "the server bans the client", "a server that drops a client's packets for a while looks the same");
-        let lasted = later.map(|f| f.first.ts.since(trigger.first.ts));
-        if let Some(span) = lasted {
-            w.fact(1.5, "a later attempt succeeded", format!("blocked for at most {span}"), "-", &[]);
+        // A server that bans first receives what it bans for: its kernel acknowledges it. What was swallowed on the way it never saw.
+        let swallowed = trigger.outcome == Outcome::SilentHello && trigger.asked_name().is_some();
+        if swallowed {
+            w.excluded(
+                "the server bans the client",
+                "the message that triggered it was never acknowledged: the server had not received it",
+            );
+        } else {
+            w.against(0.0, "the server bans the client", "a server that drops a client's packets for a while looks the same");
         }
-        let mut grade = match (failed, lasted.is_some(), alive.ok > 0) {
+        let (scope, why) = story.scope(scene);
+        w.fact(0.5, format!("scope: {}", scope.replace('_', "-")), why, "-", &[]);
+        if let Some(later) = story.later {
+            let (least, most) = (last.last.ts.since(trigger.first.ts), later.first.ts.since(trigger.first.ts));
+            w.fact(
+                1.5,
+                "a later attempt succeeded",
+                format!("blocked for at least {least}, at most {most}, counted from the trigger"),
+                "-",
+                &[last.first.frame, later.first.frame],
+            );
+            w.excluded("the server died and came back", "it was cut by the trigger's first message, not at a time of its own");
+        } else {
+            w.against(0.0, "the server died and came back", "no later success was seen");
+        }
+        let mut grade = match (story.failed.len(), story.later.is_some(), alive.ok > 0) {
             (2.., true, true) => Grade::Likely,
             (_, true, true) | (2.., _, true) | (2.., true, false) => Grade::Possible,
             _ => return None,
         };
+        // The client's own retransmissions tell of the silence, whatever the capture lost.
         if scene.lossy() {
-            grade = grade.lowered()?;
+            grade = grade.min(Grade::Likely);
         }
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
-            mechanism: "syn_dropped",
+            mechanism: scope,
             grade,
             direction: Some(Direction::C2s),
             started: flow.first.ts,
             ooni_failure: Some("generic_timeout_error"),
         };
-        let ok = Control { kind: "same_server_before_or_later", n: (healthy.len() + failed) as u32, ok: healthy.len() as u32 };
-        Some(weigh::finding(
-            scene,
-            &claim,
-            w,
-            vec![ok, alive],
-            vec!["attempts at known times after the trigger", "the same after a harmless first connection"],
-        ))
+        let tried = story.healthy + story.failed.len();
+        let ok = Control { kind: "same_server_before_or_later", n: tried as u32, ok: story.healthy as u32 };
+        let needs =
+            vec!["attempts at known times after the trigger", "the same after a harmless first connection", "another port of the address"];
+        let mut found = weigh::finding(scene, &claim, w, vec![ok, alive], needs);
+        // A SYN says nothing of what was wanted; the trigger did.
+        if found.target.service.is_none()
+            && let Ok(at) = scene.kin.flows.binary_search_by_key(&trigger.id, |f| f.id)
+            && let Some(label) = scene.kin.labels.get(at).and_then(Option::as_ref)
+        {
+            found.target.service = Some(label.id.clone());
+            found.target.role = label.role;
+        }
+        Some(found)
     }
+}
+
+/// What happened between a client and a server around one failed attempt.
+struct Story<'a> {
+    trigger: &'a FlowRecord,
+    /// Attempts after the trigger that failed, in order; the one under judgement among them.
+    failed: Vec<&'a FlowRecord>,
+    /// Attempts that came out well, at any time.
+    healthy: usize,
+    /// The first of them after the failures.
+    later: Option<&'a FlowRecord>,
+    /// Everything between these two addresses.
+    pair: Vec<&'a FlowRecord>,
+}
+
+impl<'a> Story<'a> {
+    fn of(scene: &Scene<'a>) -> Option<Self> {
+        let flow = scene.flow;
+        let pair: Vec<&FlowRecord> =
+            scene.kin.with_server(flow.server.ip).filter(|f| f.client.ip == flow.client.ip && f.tcp.is_some()).collect();
+        let kin = || pair.iter().copied().filter(|f| f.server.port == flow.server.port);
+        let trigger = kin()
+            .filter(|f| f.id != flow.id && f.asked_name().is_some())
+            .filter(|f| matches!(f.outcome, Outcome::SilentHello | Outcome::Muted | Outcome::Stalled | Outcome::Reset))
+            .filter(|f| f.first.ts < flow.first.ts && flow.first.ts.since(f.first.ts) < REACH)
+            .max_by_key(|f| f.first.ts)?;
+        if !punished(flow, trigger, &pair) {
+            return None;
+        }
+        let mut failed: Vec<&FlowRecord> =
+            kin().filter(|f| f.first.ts > trigger.first.ts && (f.id == flow.id || punished(f, trigger, &pair))).collect();
+        failed.sort_by_key(|f| f.first.ts);
+        let end = failed.last()?.last.ts;
+        let healthy = kin().filter(|f| f.outcome == Outcome::Ok).count();
+        let later = kin().filter(|f| f.outcome == Outcome::Ok && f.first.ts > end).min_by_key(|f| f.first.ts);
+        Some(Self { trigger, failed, healthy, later, pair })
+    }
+
+    /// What the punished packets share with the trigger, and how that is known.
+    fn scope(&self, scene: &Scene<'_>) -> (&'static str, String) {
+        let (server, from) = (scene.flow.server, self.trigger.first.ts);
+        let until = self.failed.last().map_or(from, |f| f.last.ts);
+        let during = |f: &&&FlowRecord| f.first.ts > from && f.first.ts < until;
+        let silent = |f: &&&FlowRecord| f.outcome == Outcome::SilentSyn && f.server.port != server.port;
+        if self.pair.iter().filter(during).any(|f| silent(&f)) {
+            return ("2_tuple", "another port of the server was silent as well".to_owned());
+        }
+        if self.failed.iter().all(|f| f.client.port == self.trigger.client.port) {
+            return ("4_tuple", "only the port that had been used was hit".to_owned());
+        }
+        let other = self.pair.iter().filter(during).any(|f| f.server.port != server.port && f.outcome == Outcome::Ok);
+        let why =
+            if other { "another port of the server answered meanwhile" } else { "no other port of the server was tried: it may be wider" };
+        ("3_tuple", format!("attempts from other ports of the client failed; {why}"))
+    }
+}
+
+/// An attempt that fails although it does nothing that was punished: its SYN is not answered; or it asks for something harmless, which
+/// goes well at this server at other times, and dies in the same way as the trigger.
+fn punished(f: &FlowRecord, trigger: &FlowRecord, pair: &[&FlowRecord]) -> bool {
+    let Some(tcp) = f.tcp.as_deref() else { return false };
+    if f.outcome == Outcome::SilentSyn {
+        return tcp.side.client.syns >= 2;
+    }
+    let Some(name) = f.asked_name().filter(|n| Some(*n) != trigger.asked_name()) else { return false };
+    let alike = f.outcome == trigger.outcome && matches!(f.outcome, Outcome::SilentHello | Outcome::Reset) && tcp.side.server.unique == 0;
+    alike && pair.iter().any(|g| g.asked_name() == Some(name) && g.outcome == Outcome::Ok)
 }

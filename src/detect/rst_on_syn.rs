@@ -9,6 +9,7 @@
 
 use super::Detector;
 use super::resets::{self, INITIAL_TTLS, physics_share};
+use super::silence;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Direction, Finding, Kind};
 use crate::model::flow::{ResetFit, ResetSeen, TcpRecord};
@@ -62,6 +63,8 @@ impl Detector for RstOnSyn {
         if scene.vantage() == Vantage::Client && INITIAL_TTLS.contains(&first.packet.ttl) {
             w.against(-3.0, "a box in the user's own network", "the refusal has not passed a single router");
         }
+        let conform = w.llr <= 0.0 && w.proofs == 0;
+        let near = nearer_than_any_server(scene, &syn, first, &mut w);
         elsewhere(scene, first, &mut w);
         let grade = w.grade()?;
         if w.proofs == 0 {
@@ -71,7 +74,11 @@ impl Detector for RstOnSyn {
                 why: "a firewall in front of the server may send resets of its own making".to_owned(),
             });
         }
-        w.excluded("closed port", "a kernel refuses with window 0 and its usual TTL, and not before the round trip is over");
+        if conform && near {
+            w.against(0.0, "closed port", "a machine that stands nearer than all others, with this port closed, looks the same");
+        } else {
+            w.excluded("closed port", "a kernel refuses with window 0 and its usual TTL, and not before the round trip is over");
+        }
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
@@ -112,6 +119,40 @@ fn timing(scene: &Scene<'_>, syn: &crate::model::flow::Brief, first: &ResetSeen,
             &frames,
         );
     }
+}
+
+/// The refusal came from much nearer than any server this client reached: in time, and in routers if its TTL tells. No proof: the machine
+/// may stand there.
+fn nearer_than_any_server(scene: &Scene<'_>, syn: &crate::model::flow::Brief, first: &ResetSeen, w: &mut Weigh) -> bool {
+    let flow = scene.flow;
+    if !silence::public(flow.server.ip) || scene.vantage() == Vantage::Server || scene.kin.rtt.contains_key(&flow.server.ip) {
+        return false;
+    }
+    let took = first.packet.ts.since(first.peer_last.map_or(syn.ts, |m| m.ts));
+    let mut servers = hashbrown::HashMap::new();
+    for f in scene.kin.with_client(flow.client.ip).filter(|f| f.server.ip != flow.server.ip && silence::public(f.server.ip)) {
+        let Some(rtt) = f.tcp.as_deref().filter(|t| t.side.client.syns <= 1).and_then(|t| t.rtt_server) else { continue };
+        let hops = f.tcp.as_deref().and_then(|t| t.side.server.syn).map_or(0, |s| hops(s.ttl));
+        servers.entry(f.server.ip).or_insert((rtt, hops));
+    }
+    let (Some(rtt), Some(nearest)) = (servers.values().map(|s| s.0).min(), servers.values().map(|s| s.1).min()) else { return false };
+    let soon = took >= Span::ZERO && rtt >= Span::from_millis(4) && took.nanos() * 10 <= rtt.nanos() * 6;
+    let near = servers.len() >= 3 && soon && hops(first.packet.ttl) < nearest && !scene.source.quality.ttl_normalised;
+    if near {
+        w.fact(
+            1.5,
+            "the refusal came from nearer than any server of this client",
+            format!("{took}, {} routers", hops(first.packet.ttl)),
+            format!("at least {rtt}, {nearest} routers"),
+            &[syn.frame, first.packet.frame],
+        );
+    }
+    near
+}
+
+/// Routers a packet has passed, if it left with a usual initial TTL.
+fn hops(ttl: u8) -> u8 {
+    INITIAL_TTLS.iter().filter(|t| **t >= ttl).min().map_or(0, |t| t - ttl)
 }
 
 /// The same connection is refused and accepted.

@@ -66,9 +66,12 @@ impl Hello {
             .collect()
     }
 
-    /// Largest unacknowledged segment.
+    /// Largest unacknowledged segment. Of a message whose beginning arrived no more than the rest can be lost, however large the segments
+    /// that the capture shows (offloading).
     pub fn largest(&self) -> u32 {
-        self.repeats.iter().map(|p| p.len).chain(std::iter::once(self.first.len)).max().unwrap_or(0)
+        let seen = self.repeats.iter().map(|p| p.len).chain(std::iter::once(self.first.len)).max().unwrap_or(0);
+        let rest = u32::try_from(self.end.since(self.acked)).unwrap_or(u32::MAX);
+        if self.tail_swallowed() { seen.min(rest) } else { seen }
     }
 }
 
@@ -82,6 +85,10 @@ pub(super) struct Around {
     pub other_server: Control,
     /// Connections of the client that received something while this one was silent.
     pub alive: Control,
+    /// Other connections to the address, whatever the name, and those of them that brought payload of it while this one was silent.
+    pub address: Control,
+    /// Further attempts with the same name that the same client made while this one was silent: it had not gone away.
+    pub returned: Control,
 }
 
 impl Around {
@@ -91,19 +98,44 @@ impl Around {
         let settled = from.plus(Span::from_millis(200));
         for f in scene.kin.with_client(scene.flow.client.ip) {
             let repetition = f.server == scene.flow.server && f.asked_name() == scene.flow.asked_name();
-            if repetition || f.first.ts > to || f.last.ts < settled {
+            if f.id == scene.flow.id || f.first.ts > to || f.last.ts < settled {
                 continue;
             }
-            alive.n += 1;
             let heard = f.totals.server.last.is_some_and(|m| m.ts > settled) && f.totals.server.first.is_some_and(|m| m.ts < to);
+            // A repetition that fails alike is the same event; one that is answered, if only by a SYN+ACK, shows that the line works.
+            alive.n += u32::from(heard || !repetition);
             alive.ok += u32::from(heard);
         }
+        let mut address = Control { kind: "same_server_meanwhile", n: 0, ok: 0 };
+        let mut returned = Control { kind: "same_client_returned", n: 0, ok: 0 };
+        let ttl = |f: &FlowRecord| f.tcp.as_deref().and_then(|t| t.side.client.ttl.mode());
+        for f in scene.kin.with_server(scene.flow.server.ip).filter(|f| f.id != scene.flow.id) {
+            let within =
+                |first: Option<Moment>, last: Option<Moment>| first.is_some_and(|m| m.ts < to) && last.is_some_and(|m| m.ts > settled);
+            address.n += u32::from(f.first.ts <= to && f.last.ts >= settled);
+            address.ok += u32::from(within(f.totals.server.first_payload, f.totals.server.last_payload));
+            // Behind one address there may be many clients: the one that comes back asks for the same from the same distance.
+            let same = f.client.ip == scene.flow.client.ip && f.asked_name() == scene.flow.asked_name() && ttl(f) == ttl(scene.flow);
+            if same && f.tcp.is_some() && within(f.totals.client.first, f.totals.client.last) {
+                returned.n += 1;
+                returned.ok += 1;
+            }
+        }
         Self {
+            address,
+            returned,
             other_name: scene.same_server_other_name(),
             same_name: scene.same_server_same_name(),
             other_server: scene.same_name_other_server(),
             alive,
         }
+    }
+
+    /// Weighs the causes that would silence everything when the server of this very connection was heard later and had still not received
+    /// what it was sent.
+    pub fn weigh_one_way(w: &mut Weigh) {
+        w.excluded("outage of the line", "this connection itself brought packets of the server meanwhile");
+        w.excluded("dead or overloaded server", "it was heard, and had acknowledged less than it was sent");
     }
 
     /// Weighs an outage that would silence everything, not this address alone.
@@ -115,10 +147,19 @@ impl Around {
         }
     }
 
-    /// Weighs the causes that would silence everything, not this flow alone.
-    pub fn weigh(&self, w: &mut Weigh) {
+    /// Weighs the causes that would silence everything, not this flow alone. `unacknowledged`: it is acknowledgements that are missing,
+    /// which the kernel of a machine owes however busy its programs are.
+    pub fn weigh(&self, unacknowledged: bool, w: &mut Weigh) {
         self.weigh_line(w);
-        if self.other_name.ok > 0 {
+        if unacknowledged && self.address.ok > 0 {
+            w.excluded(
+                "dead or overloaded server",
+                format!(
+                    "{} other connections brought data from this address meanwhile; this one was not even acknowledged",
+                    self.address.ok
+                ),
+            );
+        } else if self.other_name.ok > 0 {
             w.excluded(
                 "dead or overloaded server",
                 format!("{} connections with other names to this address succeeded", self.other_name.ok),
@@ -137,18 +178,52 @@ pub(super) fn size_passes(scene: &Scene<'_>, len: u32) -> bool {
     })
 }
 
-/// Weighs a path-MTU black hole (RFC 2923): only segments near full size vanish then.
-pub(super) fn weigh_path_mtu(scene: &Scene<'_>, len: u32, w: &mut Weigh) -> bool {
-    if len < 1_200 {
-        w.excluded("path-MTU black hole", format!("the lost segment has only {len} bytes"));
+/// Weighs a path-MTU black hole (RFC 2923) on the way from `side`: only segments near full size vanish then. `len` is the size of the
+/// lost segment.
+pub(super) fn weigh_path_mtu(scene: &Scene<'_>, side: Side, len: u32, w: &mut Weigh) -> bool {
+    const CAUSE: &str = "path-MTU black hole";
+    if len < FULL_SIZE {
+        let size = if len == 0 { "what was lost carries no payload".to_owned() } else { format!("the lost segment has only {len} bytes") };
+        w.excluded(CAUSE, size);
         return true;
     }
-    if size_passes(scene, len) {
-        w.excluded("path-MTU black hole", "segments as large arrived on other connections of this client");
+    let acked = scene.flow.tcp.as_deref().map_or(Pos::FIRST, |t| t.side[side].acked);
+    if scene.flow.ladder.iter().any(|p| p.side == side && p.len >= len && p.end() <= acked) {
+        w.excluded(CAUSE, "segments as large had arrived on this connection");
         return true;
     }
-    w.against(0.0, "path-MTU black hole", format!("the lost segment has {len} bytes, and none as large was seen to arrive"));
+    if side == Side::Client && size_passes(scene, len) {
+        w.excluded(CAUSE, "segments as large arrived on other connections of this client");
+        return true;
+    }
+    let small = small_lost(scene, side);
+    if small >= 2 {
+        w.excluded(CAUSE, format!("{small} smaller segments behind the large ones brought no word either"));
+        return true;
+    }
+    w.against(0.0, CAUSE, format!("the lost segment has {len} bytes, and none as large was seen to arrive"));
     false
+}
+
+/// Segments below this size fit every path in use.
+const FULL_SIZE: u32 = 1_200;
+
+/// Small segments that `side` sent in this connection, and in its failed repetitions, behind large ones that were lost: on a path that
+/// swallows large packets only, each of them arrives and is reported (RFC 5681 §4.2, RFC 2018). None if anything was reported.
+fn small_lost(scene: &Scene<'_>, side: Side) -> usize {
+    let of = |f: &FlowRecord| {
+        let Some(tcp) = f.tcp.as_deref() else { return 0 };
+        let acked = tcp.side[side].acked.max(Pos::FIRST);
+        let vain = |p: &&Brief| p.side == side && p.seq >= acked && p.marks & (mark::COPY | mark::ASIDE) == 0;
+        let Some(large) = f.ladder.iter().filter(vain).find(|p| p.len >= FULL_SIZE) else { return 0 };
+        let reported = f.ladder.iter().any(|p| p.side == side.peer() && p.frame > large.frame && !p.flags.syn() && !p.flags.rst());
+        let small = f.ladder.iter().filter(vain).filter(|p| p.len > 0 && p.len < FULL_SIZE && p.seq > acked).count();
+        if reported { 0 } else { small }
+    };
+    let again = scene.kin.with_server(scene.flow.server.ip).filter(|f| {
+        f.id != scene.flow.id && f.outcome == Outcome::SilentHello && f.asked_name().is_some() && f.asked_name() == scene.flow.asked_name()
+    });
+    of(scene.flow) + again.map(of).sum::<usize>()
 }
 
 /// Whether the capture as a whole forbids conclusions from absence on this flow.
@@ -171,6 +246,49 @@ pub(super) fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Una
         (u.retransmissions >= 3 && long).then_some((side, u))
     };
     silent(Side::Client).or_else(|| silent(Side::Server)).or_else(|| Side::BOTH.into_iter().find_map(|side| in_vain(flow, side)))
+}
+
+/// Deaths this close together have one cause, whatever it is: they count once.
+pub(super) const APART: Span = Span::from_secs(2);
+
+/// How many packets had passed when a connection fell silent without a goodbye, if it did; weaker than [`dead_side`], to lay beside one
+/// that surely died.
+pub(super) fn fell_silent(flow: &FlowRecord) -> Option<u64> {
+    let tcp = flow.tcp.as_deref()?;
+    if let Some((side, _)) = dead_side(flow, tcp) {
+        return Some(passed(flow, tcp, side));
+    }
+    let side = Side::BOTH.into_iter().find(|s| {
+        let u = tcp.side[*s].unanswered;
+        // Asked again after more than a retransmission timer at its least (RFC 6298 with 200 ms), of a peer long silent.
+        let again = u.first.zip(u.last).is_some_and(|(a, b)| b.ts.since(a.ts) >= Span::from_millis(200));
+        let quiet = tcp.side[s.peer()].last_packet.zip(u.last).is_some_and(|(a, b)| b.ts.since(a.ts) >= Span::from_secs(3));
+        u.retransmissions >= 1 && u.packets >= 2 && again && quiet && tcp.side[s.peer()].fin.is_none()
+    })?;
+    tcp.resets.is_empty().then(|| passed(flow, tcp, side))
+}
+
+/// Weighs what else may have silenced a connection that had carried data, by the side that went on sending in vain. False if one of the
+/// explanations that concern this side stands.
+pub(super) fn weigh_dead(scene: &Scene<'_>, around: &Around, side: Side, w: &mut Weigh) -> bool {
+    let lost = scene.flow.tcp.as_deref().map_or(0, |tcp| {
+        let acked = tcp.side[side].acked.max(Pos::FIRST);
+        let vain = scene.flow.ladder.iter().filter(|p| p.side == side && p.marked(mark::RETRANSMIT) && p.len > 0 && p.end() > acked);
+        vain.map(|p| p.len).min().unwrap_or(0)
+    });
+    if side == Side::Client {
+        around.weigh(true, w);
+        w.excluded("client that went away", "the client went on sending");
+    } else {
+        around.weigh_line(w);
+        w.excluded("dead or overloaded server", "the server went on sending");
+        if around.returned.ok > 0 {
+            w.excluded("client that went away", format!("meanwhile it came back {} times for the same name", around.returned.ok));
+        } else {
+            w.against(0.0, "client that went away", "from here a client that lost its network looks the same");
+        }
+    }
+    weigh_path_mtu(scene, side, lost, w) && (side == Side::Client || around.returned.ok > 0)
 }
 
 /// A side that goes on hearing the other, but whose first unacknowledged segment is repeated and never gets through.

@@ -50,11 +50,8 @@ impl Detector for SniReset {
         if tcp.side.server.unique > 64 && !tcp.resets.iter().any(|r| r.sent.0 <= 1 && r.packet.side == Side::Server) {
             return None;
         }
-        let verdict = [Side::Server, Side::Client]
-            .into_iter()
-            .filter_map(|s| resets::judge(scene, s))
-            .max_by(|a, b| a.weigh.llr.total_cmp(&b.weigh.llr));
-        let own = verdict.as_ref().and_then(|v| v.weigh.grade());
+        let [by_server, by_client] = [Side::Server, Side::Client].map(|s| resets::judge(scene, s).and_then(|v| v.weigh.grade()));
+        let own = by_server.max(by_client);
         let other = scene.same_server_other_name();
         let same = scene.same_server_same_name();
         let elsewhere = scene.same_name_other_server();
@@ -112,9 +109,11 @@ impl Detector for SniReset {
             kind: CARD.kind,
             mechanism: "reset",
             grade,
-            direction: Some(Direction::Both)
-                .filter(|_| forged && tcp.resets.iter().any(|r| r.packet.side == Side::Client))
-                .or(Some(Direction::S2c)),
+            direction: Some(match (by_server, by_client) {
+                (Some(_), Some(_)) => Direction::Both,
+                (None, Some(_)) => Direction::C2s,
+                _ => Direction::S2c,
+            }),
             started: flow.totals.client.first_payload.map_or(flow.first.ts, |m| m.ts),
             ooni_failure: Some("connection_reset"),
         };

@@ -1,4 +1,12 @@
 //! How evidence is added up: log-likelihood ratios in natural units, physics above them.
+//!
+//! A weight is ln(P(fact | interference) / P(fact | innocent)), rounded to half units. Anchors: 28 % of genuine resets of servers show
+//! another TTL than their data (Weaver et al., NDSS 2009, App. C), so that fact weighs 0.8 there, and 3.5 at a client, of which fewer than
+//! 1 % change theirs (Sundara Raman et al., SIGCOMM 2023, §4.3); 95 % of untampered connections count their IP identification up by one
+//! (ibid.), so a stray one weighs 1.5 to 3. What can have one cause is counted once. Prior odds of interference are taken as about 1 to 100:
+//! a sum of [`LIKELY`] = ln 90 makes it about even with the prior, and it then still needs that no innocent cause stands; [`POSSIBLE`] = ln 7
+//! is worth telling and no more. Differences between groups of flows are not weighed but tested (Fisher, one-sided): p < 0.01 for likely,
+//! p < 0.001 for confirmed. How all this was calibrated on public captures and recorded lab traffic is in `fixtures/README.md`.
 
 use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
 use crate::model::flow::FlowRecord;

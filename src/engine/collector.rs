@@ -186,9 +186,15 @@ fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
 /// The story of one source.
 pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     let mut story = describe(source, flows, book, threads);
-    let findings = judge_all(&story.source, &story.flows, &story.labels, threads);
+    let mut findings = judge_all(&story.source, &story.flows, &story.labels, threads);
+    // A question about a name is about the service that the name belongs to, whoever was asked.
+    for f in findings.iter_mut().filter(|f| f.target.service.is_none()) {
+        if let Some((service, role)) = f.target.qname.as_deref().and_then(|name| book.named(name)) {
+            (f.target.service, f.target.role) = (Some(service.id.clone()), role);
+        }
+    }
     story.findings = collect::merge(findings);
-    story.services = collect::tally(&story.flows, &story.labels, &story.findings);
+    story.services = collect::tally(&story.flows, &story.labels, &story.findings, &titles(book));
     story.apps = collect::apps(&story.flows, &story.labels, &story.findings);
     story
 }
@@ -201,6 +207,11 @@ pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book
     detect::limits(&mut flows);
     let (labels, dns_names) = label_all(&flows, book, threads);
     Story { source, flows, labels, dns_names, ..Story::default() }
+}
+
+/// Titles of the services in force, for rows that no flow names.
+pub(super) fn titles(book: &Book) -> collect::Titles<'_> {
+    book.services().map(|s| (&*s.id, (&*s.title, s.circumvention))).collect()
 }
 
 type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);

@@ -341,7 +341,8 @@ impl Collector<'_> {
         } else {
             collector::describe(facts, flows, &self.book, self.workers)
         };
-        story.services = collect::tally_onto(&self.window.past, &story.flows, &story.labels, &story.findings);
+        story.services =
+            collect::tally_onto(&self.window.past, &story.flows, &story.labels, &story.findings, &collector::titles(&self.book));
         let over = self.window.take_over(&story, last);
         let window = &self.window;
         let change = if judging { self.ledger.update(&story.findings, &|id| window.knows(id), last) } else { Change::default() };

@@ -21,6 +21,7 @@ pub mod seq;
 #[cfg(feature = "live")]
 pub mod shelf;
 pub mod side;
+pub mod signature;
 pub mod source;
 pub mod story;
 pub mod throttle;

@@ -13,6 +13,7 @@ use crate::model::label::Label;
 use crate::model::note::Fact;
 use crate::model::pulse::{Losses, Pulse, Stats};
 use crate::model::side::{PerSide, Side};
+use crate::model::signature;
 use crate::model::source::SourceFacts;
 use crate::model::story::{AppState, End, ServiceState, Story};
 use crate::model::throttle::Throttle;
@@ -223,6 +224,7 @@ impl<W: Output> Jsonl<W> {
         j.key("outcome").str(names::outcome(f.outcome));
         j.key("stage").str(names::stage(f.stage));
         j.key("ooni_failure").str_or_null(ooni::failure(f));
+        j.key("signature").str_or_null(signature::of(f));
         j.key("closed").str(names::closed(f.closed));
         j.key("goodput").open();
         j.key("c2s_bps").int_or_null(goodput(f, Side::Client));

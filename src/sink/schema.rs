@@ -1,6 +1,7 @@
 //! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, none is optional.
 
 use super::{SCHEMA, ooni};
+use crate::model::signature;
 use crate::model::throttle::Limiter;
 use serde_json::{Value, json};
 
@@ -230,6 +231,7 @@ fn flow() -> Fields {
         ("outcome", one_of(&["ok", "refused", "reset", "silent_syn", "silent_hello", "muted", "stalled", "unknown"])),
         ("stage", one_of(&["none", "post_syn", "post_ack", "post_psh", "later"])),
         ("ooni_failure", word_or_null(ooni::FAILURES)),
+        ("signature", word_or_null(&signature::SIGNATURES)),
         ("closed", one_of(&["finished", "idle", "port_reuse", "capture_end", "evicted", "internal"])),
         ("goodput", object(vec![("c2s_bps", count_or_null()), ("s2c_bps", count_or_null())])),
         ("rtt_ms", json!({ "type": ["number", "null"] })),

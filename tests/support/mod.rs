@@ -3,6 +3,7 @@
 //! Nothing here reads a clock or a random source: the same calls give the same bytes, on every machine.
 #![allow(dead_code, missing_docs)]
 
+pub mod blocking;
 pub mod cases;
 pub mod ladder;
 pub mod pcap;

@@ -209,3 +209,12 @@ fn dns_leads_count_after_the_flow_itself() {
     assert_eq!(book().label(&signal, &[lead("chat.signal.org", true)]).map(|l| l.grade), Some(LabelGrade::Probable));
     assert!(book().label(&signal, &[lead("chat.signal.org", false)]).is_none());
 }
+
+#[test]
+fn a_name_alone_tells_its_service() {
+    let book = book();
+    let of = |name: &str| book.named(name).map(|(info, role)| (info.id.to_string(), role));
+    assert_eq!(of("web.whatsapp.com").map(|s| s.0).as_deref(), Some("whatsapp"));
+    assert_eq!(of("chat.signal.org"), Some(("signal".to_owned(), Some(Role::Chat))));
+    assert_eq!(of("www.example.org"), None);
+}

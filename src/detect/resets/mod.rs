@@ -78,12 +78,19 @@ pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
     let ineffective = first.fit == ResetFit::Stale || first.fit == ResetFit::Ahead;
     let mechanism = if rewritten {
         "rewrite"
-    } else if ineffective && tcp.after_reset[side].new_data > 0 {
+    } else if (ineffective && tcp.after_reset[side].new_data > 0) || survived(tcp, side, first) {
         "late"
     } else {
         "on_path"
     };
     Some(Verdict { weigh: w, mechanism, started: first.packet.ts, resembles })
+}
+
+/// Both ends went on after the reset: its sender with new data, and the receiver with acknowledgements of that data.
+fn survived(tcp: &TcpRecord, side: Side, first: &ResetSeen) -> bool {
+    let Some(onward) = tcp.after_reset[side].first_new else { return false };
+    let acked = tcp.side[side].acked > first.sent.max(first.packet.seq).plus(1);
+    acked && tcp.side[side.peer()].last_packet.is_some_and(|m| m.ts > onward.ts)
 }
 
 /// Cases in which a reset is what it claims to be, or a local tool's: nothing more is asked.

@@ -76,6 +76,8 @@ pub(super) fn too_early(scene: &Scene<'_>, side: Side, first: &ResetSeen, w: &mu
             return;
         }
         answered.filter(|p| p.seq < reset.ack && p.end() >= reset.ack).min_by_key(|p| p.ts)
+    } else if let Some(asked) = provoking(scene.flow, side, reset).min_by_key(|p| p.ts) {
+        Some(asked)
     } else {
         answered.filter(|p| !p.marked(mark::RETRANSMIT)).max_by_key(|p| p.ts)
     };
@@ -148,6 +150,16 @@ pub(super) fn repeated(flow: &FlowRecord, side: Side, resets: &[&ResetSeen], bas
     unprovoked.len() >= 2 && same_vector
 }
 
+/// Packets of the peer that a stateless reset may answer: it takes its sequence number from their acknowledgement (RFC 9293 §3.10.7.1),
+/// whether they carry data or not.
+fn provoking<'a>(flow: &'a FlowRecord, side: Side, reset: &Brief) -> impl Iterator<Item = &'a Brief> {
+    let (seq, at, stateless) = (reset.seq_raw, reset.ts, !reset.flags.ack());
+    flow.ladder.iter().filter(move |p| {
+        let asks = p.side == side.peer() && p.ts <= at && !p.flags.rst() && p.flags.ack() && !p.marked(mark::ASIDE);
+        stateless && asks && p.ack_raw == seq
+    })
+}
+
 /// A dead socket answers each packet that was still under way with a reset of its own: are there enough such packets?
 fn provoked_burst(flow: &FlowRecord, side: Side, burst: &[&&ResetSeen]) -> bool {
     let Some(last) = burst.last() else { return false };
@@ -155,7 +167,9 @@ fn provoked_burst(flow: &FlowRecord, side: Side, burst: &[&&ResetSeen]) -> bool 
     let provoking = flow
         .ladder
         .iter()
-        .filter(|p| p.side == side.peer() && (p.len > 0 || p.flags.fin()) && p.ts >= from && p.ts <= last.packet.ts)
+        .filter(|p| p.side == side.peer() && p.ts >= from && p.ts <= last.packet.ts && !p.flags.rst() && !p.flags.syn())
+        // A socket in the act of closing answers data; one that is gone answers everything.
+        .filter(|p| p.len > 0 || p.flags.fin() || burst.iter().all(|r| !r.packet.flags.ack()))
         .count();
     flow.ladder.between > 0 || provoking >= burst.len()
 }
