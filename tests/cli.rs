@@ -315,7 +315,7 @@ fn a_wrong_service_file_is_named_with_line_and_key() {
             assert!(said(&out).contains(says), "{args:?}: {}", said(&out));
         }
     }
-    std::fs::write(&path, format!("{begin}suffix = [\"mine.example\"]\n")).unwrap();
+    std::fs::write(&path, format!("{begin}suffix = [\"mine.example\"]\nsource = \"test\"\n")).unwrap();
     let capture = dir.join("in.pcap");
     std::fs::write(&capture, conversation("chat.mine.example")).unwrap();
     let out = run(&["--json", "--services", path.to_str().unwrap(), capture.to_str().unwrap()]);

@@ -5,6 +5,7 @@
 mod kin;
 mod merge;
 mod names;
+mod near;
 mod outcome;
 mod peers;
 mod quality;
@@ -13,6 +14,7 @@ mod services;
 pub use kin::index;
 pub use merge::merge;
 pub use names::{Lead, Names};
+pub use near::{Neighbours, Used};
 pub use outcome::settle;
 pub use peers::{Leg, Peers};
 pub use quality::assess;

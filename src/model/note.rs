@@ -211,6 +211,10 @@ pub enum Shape {
     TgReflectorPort,
     /// QUIC and RTP on one pair of ports.
     QuicRtp,
+    /// SSTP request line.
+    Sstp,
+    /// Request to a proxy: CONNECT, or a whole URL.
+    HttpProxy,
     /// First bytes of both sides without any structure.
     Opaque,
 }
@@ -268,6 +272,8 @@ impl Shape {
         (Self::SoftEtherPack, "softether_pack", "SoftEther PACK whose elements fill it exactly"),
         (Self::TgReflectorPort, "tg_reflector_port", "Telegram reflector: tag, ids and a length that fits, before every datagram of both sides"),
         (Self::QuicRtp, "quic_rtp", "QUIC and RTP on one pair of ports"),
+        (Self::Sstp, "sstp", "SSTP request line"),
+        (Self::HttpProxy, "http_proxy", "request to a proxy: CONNECT, or a whole URL"),
         (Self::Opaque, "opaque", "first bytes of both sides without any structure"),
     ];
 
@@ -288,6 +294,7 @@ impl Shape {
             Self::AmneziaWg | Self::AmneziaWgData => "amneziawg",
             Self::OpenVpnReset | Self::OpenVpn | Self::OpenVpnXor => "openvpn",
             Self::SoftEtherNat | Self::SoftEtherPack => "softether",
+            Self::Sstp => "sstp",
             Self::Opaque => "opaque",
             Self::IkeMessage | Self::Ike => "ike",
             Self::EspUdp => "esp",

@@ -5,7 +5,7 @@
 
 use super::json::Json;
 use super::output::{NewFile, Output};
-use super::{RunInfo, SCHEMA, Sink, community, filter, names};
+use super::{RunInfo, SCHEMA, Sink, community, filter, labels, names};
 use crate::model::finding::Finding;
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
@@ -196,9 +196,10 @@ impl<W: Output> Jsonl<W> {
         j.key("owner").str_or_null(f.owner.as_deref());
         j.key("service");
         match label {
-            Some(l) => service_of(j, l),
+            Some(l) => labels::service(j, l, f),
             None => j.null(),
         }
+        labels::call(j, f);
         self.wrote.flow += 1;
         self.end_record()
     }
@@ -423,36 +424,6 @@ fn said(j: &mut Json, f: &FlowRecord, dns_names: &[Box<str>]) {
     j.key("alpn").strs(hello.iter().flat_map(|h| &h.alpn).map(|a| &**a));
     j.key("ja4").str_or_null(hello.map(|h| &*h.ja4).filter(|ja4| !ja4.is_empty()));
     j.key("ech").str_or_null(hello.map(|h| names::ech(h.ech)));
-}
-
-fn service_of(j: &mut Json, l: &Label) {
-    j.open();
-    j.key("id").str(&l.id);
-    j.key("role").str_or_null(l.role.map(|r| r.name()));
-    j.key("confidence").real(l.confidence);
-    j.key("grade").str(l.grade.name());
-    j.key("evidence").open_list();
-    for e in &l.evidence {
-        j.open();
-        j.key("class").str(e.class.name());
-        j.key("says").str(&e.says);
-        j.key("db").int(e.db);
-        j.key("frame").int(e.frame.0);
-        j.close();
-    }
-    j.close_list();
-    j.key("runner_up");
-    match &l.runner_up {
-        Some((id, confidence)) => {
-            j.open();
-            j.key("id").str(id);
-            j.key("confidence").real(*confidence);
-            j.close();
-        }
-        None => j.null(),
-    }
-    j.key("brand").str_or_null(l.brand.as_deref());
-    j.close();
 }
 
 /// Zeek's letters for a flow without connections: who sent payload, in order of appearance.

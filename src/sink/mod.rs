@@ -24,6 +24,7 @@ pub mod filter;
 pub mod human;
 pub mod json;
 pub mod jsonl;
+mod labels;
 pub mod names;
 pub mod output;
 #[cfg(test)]
