@@ -14,6 +14,9 @@ use crate::model::time::Span;
 struct Burst {
     side: Side,
     bytes: u32,
+    /// Its first and last packet, bytes.
+    first: u32,
+    last: u32,
     frame: FrameNo,
 }
 
@@ -58,9 +61,10 @@ fn bursts(flow: &FlowRecord, by_push: bool) -> Vec<Burst> {
         if open.is_some_and(|b| b.side != p.side) {
             out.extend(open.take());
         }
-        let mut burst = open.take().unwrap_or(Burst { side: p.side, bytes: 0, frame: p.frame });
+        let mut burst = open.take().unwrap_or(Burst { side: p.side, bytes: 0, first: p.len, last: 0, frame: p.frame });
         burst.bytes = burst.bytes.saturating_add(p.len);
         burst.frame = p.frame;
+        burst.last = p.len;
         if by_push && p.flags.psh() {
             out.push(burst);
         } else {
@@ -151,18 +155,15 @@ fn nested(flow: &FlowRecord) -> Option<FrameNo> {
         (_, true) => 0,
         _ => return None,
     };
-    let fits = |i: usize, side: Side, sizes: &[std::ops::RangeInclusive<u32>]| {
-        all.get(i).is_some_and(|b| b.side == side && sizes.iter().any(|r| r.contains(&b.bytes)))
-    };
-    // The Finished of the outer handshake may lie in the same burst as the inner hello.
+    let at = |i: usize, side: Side| all.get(i).filter(|b| b.side == side);
     (from..from + 3)
         .find(|i| {
-            // 517 bytes padded, or with a post-quantum key 1,700 to 1,900; an outer Finished adds up to 126.
-            fits(*i, Side::Client, &[539..=760, 1_720..=2_150])
-                && fits(i + 1, Side::Server, &[1_300..=7_500])
-                // ChangeCipherSpec and Finished of TLS 1.3: 64 or 80; of TLS 1.2 with a key exchange: 93 or 126.
-                && fits(i + 2, Side::Client, &[86..=210])
-                && fits(i + 3, Side::Server, &[22..=700])
+            // The hello is a packet of its own: 517 bytes padded, or with a post-quantum key 1,700 to 1,900. The outer Finished may come before it.
+            at(*i, Side::Client).is_some_and(|b| matches!(b.last, 539..=760 | 1_720..=2_150) && b.bytes - b.last <= 160)
+                && at(i + 1, Side::Server).is_some_and(|b| (1_300..=7_500).contains(&b.bytes))
+                // ChangeCipherSpec and Finished of TLS 1.3: 64 or 80; of TLS 1.2 with a key exchange: 93 or 126. The first request may follow at once.
+                && at(i + 2, Side::Client).is_some_and(|b| (86..=170).contains(&b.first) && b.bytes <= 700)
+                && at(i + 3, Side::Server).is_some_and(|b| b.first <= 1_400)
         })
         .and_then(|i| all.get(i + 3).map(|b| b.frame))
 }

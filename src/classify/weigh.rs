@@ -505,6 +505,8 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
             C::Crypto => 60,
             C::Name | C::Stun | C::Bytes => 45,
             C::Dns => 20,
+            // What the user asked for may say possible alone.
+            C::Pattern if of_class().any(|m| matches!(m.told, Told::Pattern(r) if r.opt_in)) => 26,
             // Two independent families, or a shape, which holds several properties together.
             C::Pattern if of_class().count() > 1 || of_class().any(|m| matches!(m.told, Told::Shape(_))) => 20,
             C::Pattern => 15,

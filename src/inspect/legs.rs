@@ -120,7 +120,8 @@ impl Source {
     fn uneven(&mut self, at: Time, timestamp: u32) {
         let gap = at.since(self.last.0).nanos();
         let steps = timestamp.wrapping_sub(self.last.1);
-        if self.received == SETTLED {
+        // Tried again later: a pause at the beginning spoils the first look.
+        if self.clock == 0 && self.received >= SETTLED && self.received.is_power_of_two() {
             self.clock = self.guess(at, timestamp).unwrap_or(0);
         }
         self.last = (at, timestamp);
