@@ -245,7 +245,7 @@ pub(super) fn packet(n: u64, at_ms: i64, side: Side, len: u32) -> Brief {
 }
 
 fn of_pattern(r: &PatternRule, mut flow: FlowRecord) -> FlowRecord {
-    let alternate = |i: u32| if i % 2 == 0 { Side::Client } else { Side::Server };
+    let alternate = |i: u32| if i.is_multiple_of(2) { Side::Client } else { Side::Server };
     match &r.pattern {
         Pattern::Sizes { sizes, .. } => {
             let side = |n: i32| if n > 0 { Side::Client } else { Side::Server };

@@ -5,7 +5,7 @@ use crate::classify::service::{Pattern, Range};
 use crate::classify::trial::{flow, packet};
 use crate::model::flow::FlowRecord;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::note::{ClientHello, Fact};
+use crate::model::note::Fact;
 use crate::model::side::Side;
 use crate::model::time::Span;
 
@@ -71,7 +71,7 @@ fn media_rates() {
 
 #[test]
 fn a_handshake_inside() {
-    let tls = |sizes: &[i32]| with(Proto::TCP, sizes, 1).note(Fact::ClientHello(Box::new(ClientHello::default())));
+    let tls = |sizes: &[i32]| with(Proto::TCP, sizes, 1).note(Fact::ClientHello(Box::default()));
     let inside = [517, -2800, 64, -255, 600, -3100, 130, -320];
     assert!(find(&Pattern::Nested, &tls(&inside)).is_some());
     assert!(find(&Pattern::Nested, &with(Proto::TCP, &inside, 1)).is_none(), "neither TLS nor without structure");
