@@ -179,6 +179,7 @@ fn args_shown(plan: &Plan) -> Vec<String> {
         let name = p.file_name().unwrap_or(p.as_os_str()).to_string_lossy();
         format!("--services {name}")
     }));
+    out.extend(plan.heuristics.then(|| "--heuristics".to_owned()));
     out
 }
 
