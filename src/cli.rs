@@ -120,6 +120,12 @@ pub struct AnalyzeArgs {
     /// Also show services that are ways around blocking
     #[arg(long)]
     pub show_circumvention: bool,
+    /// Also show why each flow was given its service, line by line with weights
+    #[arg(long, conflicts_with = "quiet")]
+    pub explain_labels: bool,
+    /// Also guess at proxies from sizes and randomness: more often wrong than the rest
+    #[arg(long)]
+    pub heuristics: bool,
     /// Accepted for habit: names are never resolved
     #[arg(short = 'n', hide = true)]
     pub numeric: bool,
@@ -324,10 +330,10 @@ pub struct RulesArgs {
 /// Commands of `rules`.
 #[derive(Subcommand, Debug)]
 pub enum RulesCommand {
-    /// Check service files
+    /// Check service files: unknown keys, ranges claimed twice, rules that match nothing
     Check {
-        /// Service files
-        #[arg(value_name = "FILE", required = true)]
+        /// Service files; without any, those that come with the program
+        #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
 }

@@ -222,7 +222,7 @@ fn list_rules(files: &[std::path::PathBuf], around: &Surroundings) -> ExitCode {
 }
 
 fn check_services(files: &[std::path::PathBuf]) -> ExitCode {
-    match engine::services(files) {
+    match engine::check_services(files) {
         Ok((services, warnings)) => {
             for warning in &warnings {
                 complain(warning, 0);

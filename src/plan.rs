@@ -87,6 +87,7 @@ impl Surroundings {
             quiet: args.quiet,
             verbose: args.verbose,
             show_circumvention: args.show_circumvention,
+            explain_labels: args.explain_labels,
         }
     }
 }
@@ -195,6 +196,7 @@ pub fn engine_plan(args: &AnalyzeArgs, around: &Surroundings) -> Result<engine::
         max_memory: args.max_memory.0,
         packet_limit: args.count,
         services: args.services.clone(),
+        heuristics: args.heuristics,
         max_drop: args.max_drop.0 / 100.0,
         fail_on: args.fail_on.map(Into::into),
         progress: around.stderr_terminal && !args.quiet,

@@ -304,7 +304,7 @@ fn a_wrong_service_file_is_named_with_line_and_key() {
     let begin = "schema = 1\n\n[[service]]\nid = \"mine\"\ntitle = \"Mine\"\ncategory = \"messenger\"\nupdated = \"2026-01-01\"\n\n[[service.domain]]\n";
     for (rule, says) in [
         ("sufix = [\"mine.example\"]\n", "mine.toml:10: domain[1]: unknown key `sufix` (did you mean `suffix`?)"),
-        ("suffix = [\"mine.example\"]\ndb = \"much\"\n", "mine.toml:11: domain[1].db:"),
+        ("suffix = [\"mine.example\"]\ndb = \"much\"\nsource = \"test\"\n", "mine.toml:11: domain[1].db:"),
         ("suffix = [\"mine.example\"\n", "mine.toml:1"),
     ] {
         std::fs::write(&path, format!("{begin}{rule}")).unwrap();
@@ -315,7 +315,7 @@ fn a_wrong_service_file_is_named_with_line_and_key() {
             assert!(said(&out).contains(says), "{args:?}: {}", said(&out));
         }
     }
-    std::fs::write(&path, format!("{begin}suffix = [\"mine.example\"]\n")).unwrap();
+    std::fs::write(&path, format!("{begin}suffix = [\"mine.example\"]\nsource = \"test\"\n")).unwrap();
     let capture = dir.join("in.pcap");
     std::fs::write(&capture, conversation("chat.mine.example")).unwrap();
     let out = run(&["--json", "--services", path.to_str().unwrap(), capture.to_str().unwrap()]);

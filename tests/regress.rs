@@ -43,7 +43,7 @@ fn a_run_names_the_options_and_rules_that_shape_it() {
     let own = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("own-services.toml");
     std::fs::write(
         &own,
-        "schema = 1\n[[service]]\nid = 'own'\ntitle = 'Own'\ncategory = 'other'\nupdated = '2026-01-01'\n[[service.domain]]\nsuffix = ['own.example']\n",
+        "schema = 1\n[[service]]\nid = 'own'\ntitle = 'Own'\ncategory = 'other'\nupdated = '2026-01-01'\n[[service.domain]]\nsuffix = ['own.example']\nsource = 'test'\n",
     )
     .unwrap();
     let more = run(&["--services", own.to_str().unwrap(), "-c", "5", "--fail-on", "likely", "--max-memory", "1G"]);

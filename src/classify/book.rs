@@ -23,6 +23,14 @@ pub struct Book {
     pub(super) stun: Vec<RuleRef>,
     /// Every shape rule.
     pub(super) shapes: Vec<RuleRef>,
+    /// Every rule about sizes and times.
+    pub(super) patterns: Vec<RuleRef>,
+    /// Every rule about other flows.
+    pub(super) contexts: Vec<RuleRef>,
+    /// Every rule about probes.
+    pub(super) probes: Vec<RuleRef>,
+    /// Rules that count only on request do count.
+    pub(super) heuristics: bool,
     warnings: Vec<String>,
     /// Over the texts taken so far, in order.
     digest: Sha256,
@@ -47,6 +55,20 @@ impl Book {
         Ok(self)
     }
 
+    /// Lets rules marked `opt_in` count: heuristics that are more often wrong than the others.
+    #[must_use]
+    pub fn with_heuristics(mut self, on: bool) -> Self {
+        self.heuristics = on;
+        self
+    }
+
+    /// Services whose presence says something about other flows of the same client, and for how long afterwards, s.
+    pub fn contexts(&self) -> impl Iterator<Item = (&str, u16)> {
+        let contexts = self.services.iter().flat_map(|s| &s.contexts).map(|c| (&*c.needs, c.within));
+        let probes = self.services.iter().flat_map(|s| s.probes.iter().map(|p| (&*s.info.id, p.within)));
+        contexts.chain(probes)
+    }
+
     /// What is known of each service, by id.
     pub fn services(&self) -> impl Iterator<Item = &ServiceInfo> {
         self.services.iter().map(|s| &s.info)
@@ -67,6 +89,11 @@ impl Book {
     /// What looks wrong but can be worked with: ranges that two services each claim for themselves alone.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Rules that match nothing, not even a flow made for them: shadowed by others of the same service, or contradicting themselves.
+    pub fn idle_rules(&self) -> Vec<String> {
+        self.untried()
     }
 
     /// A hash (SHA-256) of the texts of all files in it, in the order in which they were taken.
@@ -109,6 +136,9 @@ impl Book {
         self.tls = every(|s| s.tls.len());
         self.stun = every(|s| s.stun.len());
         self.shapes = every(|s| s.shapes.len());
+        self.patterns = every(|s| s.patterns.len());
+        self.contexts = every(|s| s.contexts.len());
+        self.probes = every(|s| s.probes.len());
     }
 }
 
@@ -121,6 +151,9 @@ fn extend(old: &mut Service, entry: Entry) {
     old.tls.extend(new.tls);
     old.stun.extend(new.stun);
     old.shapes.extend(new.shapes);
+    old.patterns.extend(new.patterns);
+    old.contexts.extend(new.contexts);
+    old.probes.extend(new.probes);
     if given.title {
         old.info.title = new.info.title;
     }

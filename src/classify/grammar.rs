@@ -3,7 +3,8 @@
 use super::error::LoadError;
 use super::fields::{Fields, Source};
 use super::service::{
-    Category, CidrRule, DomainRule, Hosting, Ownership, PortRule, Range, Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
+    Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule, Range, Scope,
+    Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
 };
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
@@ -19,19 +20,25 @@ const DOMAIN_DB: i16 = 40;
 const FILE_KEYS: &[&str] = &["schema", "service"];
 #[rustfmt::skip]
 const SERVICE_KEYS: &[&str] = &["id", "title", "category", "parent", "role", "updated", "notes", "circumvention", "hosted", "extends", "replace",
-    "domain", "cidr", "port", "tls", "stun", "parser"];
+    "domain", "cidr", "port", "tls", "stun", "parser", "pattern", "context", "probe"];
 #[rustfmt::skip]
 const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db", "dns_db", "cert_db", "role", "brand", "hosted", "proto", "port",
     "source", "updated", "unverified"];
 const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
 const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
-const TLS_KEYS: &[&str] =
-    &["alpn", "ja4", "cert_cn", "no_sni", "odd_finished", "db", "role", "proto", "port", "source", "updated", "unverified"];
+#[rustfmt::skip]
+const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "cert_like", "issuer_like", "no_sni", "odd_finished", "db", "role", "proto", "port", "source",
+    "updated", "unverified"];
 #[rustfmt::skip]
 const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "username", "db", "role", "proto", "port",
     "source", "updated", "unverified"];
 #[rustfmt::skip]
-const PARSER_KEYS: &[&str] = &["name", "class", "home", "carries", "db", "role", "proto", "port", "source", "updated", "unverified"];
+const PARSER_KEYS: &[&str] = &["name", "class", "home", "carries", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
+#[rustfmt::skip]
+const PATTERN_KEYS: &[&str] = &["sizes", "tolerance", "modulo", "classes", "percent", "bursts", "skip", "len", "every_ms", "slack_ms", "times", "pps",
+    "seconds", "payload_types", "distinct", "nested", "home", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
+const CONTEXT_KEYS: &[&str] = &["needs", "within", "db", "role", "proto", "port", "source", "updated", "unverified"];
+const PROBE_KEYS: &[&str] = &["exact", "within", "db", "source", "updated", "unverified"];
 
 /// How an entry meets a service that is already there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +134,9 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
         tls: Vec::new(),
         stun: Vec::new(),
         shapes: Vec::new(),
+        patterns: Vec::new(),
+        contexts: Vec::new(),
+        probes: Vec::new(),
     };
     for t in f.tables("domain", DOMAIN_KEYS)? {
         domain(&t, &mut service.domains)?;
@@ -145,6 +155,15 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
     }
     for t in f.tables("parser", PARSER_KEYS)? {
         parser(&t, &mut service.shapes)?;
+    }
+    for t in f.tables("pattern", PATTERN_KEYS)? {
+        service.patterns.push(pattern(&t)?);
+    }
+    for t in f.tables("context", CONTEXT_KEYS)? {
+        service.contexts.push(context(&t)?);
+    }
+    for t in f.tables("probe", PROBE_KEYS)? {
+        service.probes.push(probe(&t)?);
     }
     service.info.rules = service.count_rules();
     if service.info.rules == 0 {
@@ -248,6 +267,8 @@ fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
         cert_cn: f.list("cert_cn", |s| Ok(s.to_ascii_lowercase().into()))?,
         no_sni: f.flag("no_sni")?,
         odd_finished: f.flag("odd_finished")?.unwrap_or(false),
+        cert_like: make(f, "cert_like")?,
+        issuer_like: make(f, "issuer_like")?,
         scope: scope(f)?,
         db: needed_weight(f)?,
         role: role(f)?,
@@ -257,9 +278,11 @@ fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
         && rule.cert_cn.is_empty()
         && rule.no_sni.is_none()
         && !rule.odd_finished
+        && rule.cert_like.is_none()
+        && rule.issuer_like.is_none()
         && rule.scope.ports.is_empty()
     {
-        return Err(f.table_fault("needs one of `alpn`, `ja4`, `cert_cn`, `no_sni`, `port`"));
+        return Err(f.table_fault("needs one of `alpn`, `ja4`, `cert_cn`, `cert_like`, `issuer_like`, `no_sni`, `port`"));
     }
     Ok(rule)
 }
@@ -309,12 +332,90 @@ fn parser(f: &Fields<'_>, out: &mut Vec<ShapeRule>) -> Result<(), LoadError> {
         class: class.unwrap_or(EvidenceClass::Bytes),
         home: f.flag("home")?.unwrap_or(false),
         carries: f.flag("carries")?.unwrap_or(false),
+        opt_in: f.flag("opt_in")?.unwrap_or(false),
         scope: scope(f)?,
         db: needed_weight(f)?,
         role: role(f)?,
     };
     out.extend(shapes.into_iter().map(|shape| ShapeRule { shape, ..rule.clone() }));
     Ok(())
+}
+
+/// `www.{base32:8-20}.net`.
+fn make(f: &Fields<'_>, key: &str) -> Result<Option<Make>, LoadError> {
+    let Some(text) = f.string(key)? else { return Ok(None) };
+    let parts = text.split_once("{base32:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    let Some((before, (length, after))) = parts else {
+        return Err(f.fault(key, "expected text around one random part, such as www.{base32:8-20}.net"));
+    };
+    match ranges(length, number16).as_deref() {
+        Ok([random]) => Ok(Some(Make { before: before.into(), random: *random, after: after.into() })),
+        _ => Err(f.fault(key, format!("`{length}` is not a length or a range of lengths"))),
+    }
+}
+
+fn pattern(f: &Fields<'_>) -> Result<PatternRule, LoadError> {
+    provenance(f)?;
+    let number = |key: &str, within: std::ops::RangeInclusive<i64>, default: Option<i64>| -> Result<i64, LoadError> {
+        f.number(key, within)?.or(default).ok_or_else(|| f.table_fault(format!("`{key}` is missing")))
+    };
+    let sizes = f.list("sizes", |s| match s.parse::<i32>() {
+        Ok(n) if (1..=65_535).contains(&n.abs()) && s.starts_with(['+', '-']) => Ok(n),
+        _ => Err(format!("`{s}` is not a signed length such as \"+126\"")),
+    })?;
+    let numbers =
+        |key: &str| f.list(key, |s| ranges(s, number16)).map(|v| v.concat().iter().flat_map(|r| r.from..=r.to).collect::<Vec<u16>>());
+    let kinds = ["sizes", "modulo", "every_ms", "pps", "payload_types", "nested"];
+    let mut given = kinds.iter().filter(|k| f.has(k));
+    let pattern = match (given.next().copied(), given.next()) {
+        (Some("sizes"), None) => Pattern::Sizes { sizes, tolerance: number("tolerance", 0..=64, Some(0))? as u16 },
+        (Some("modulo"), None) => Pattern::Residue {
+            modulo: number("modulo", 2..=65_535, None)? as u16,
+            classes: numbers("classes")?,
+            percent: number("percent", 50..=100, None)? as u8,
+            bursts: number("bursts", 4..=40, None)? as u16,
+            skip: number("skip", 0..=16, Some(0))? as u16,
+        },
+        (Some("every_ms"), None) => Pattern::Period {
+            len: f.list("len", |s| ranges(s, number16))?.concat().first().copied().ok_or_else(|| f.table_fault("`len` is missing"))?,
+            every_ms: number("every_ms", 50..=600_000, None)? as u32,
+            slack_ms: number("slack_ms", 1..=60_000, None)? as u32,
+            times: number("times", 3..=16, None)? as u16,
+        },
+        (Some("pps"), None) => {
+            Pattern::Media { pps: number("pps", 2..=1000, None)? as u16, seconds: number("seconds", 1..=600, None)? as u16 }
+        }
+        (Some("payload_types"), None) => {
+            Pattern::PayloadTypes { types: numbers("payload_types")?, distinct: number("distinct", 1..=16, Some(1))? as u16 }
+        }
+        (Some("nested"), None) => Pattern::Nested,
+        _ => return Err(f.table_fault(format!("needs exactly one of {}", kinds.map(|k| format!("`{k}`")).join(", ")))),
+    };
+    Ok(PatternRule {
+        pattern,
+        home: f.flag("home")?.unwrap_or(false),
+        opt_in: f.flag("opt_in")?.unwrap_or(false),
+        scope: scope(f)?,
+        db: needed_weight(f)?,
+        role: role(f)?,
+    })
+}
+
+fn context(f: &Fields<'_>) -> Result<ContextRule, LoadError> {
+    provenance(f)?;
+    let within = f.number("within", 1..=3600)?.ok_or_else(|| f.table_fault("`within` is missing"))?;
+    Ok(ContextRule { needs: f.required("needs")?.into(), within: within as u16, scope: scope(f)?, db: needed_weight(f)?, role: role(f)? })
+}
+
+fn probe(f: &Fields<'_>) -> Result<ProbeRule, LoadError> {
+    provenance(f)?;
+    let names = f.list("exact", host_name)?;
+    if names.is_empty() {
+        return Err(f.table_fault("`exact` is missing"));
+    }
+    let within = f.number("within", 1..=3600)?.unwrap_or(30);
+    let db = weight(f, "db", -15)?;
+    if db > 0 { Err(f.fault("db", "a probe speaks against the name")) } else { Ok(ProbeRule { names, within: within as u16, db }) }
 }
 
 /// A weight as written: clipped to ±60 dB is an error here, so that a typing slip shows.
@@ -332,9 +433,11 @@ fn needed_weight(f: &Fields<'_>) -> Result<i16, LoadError> {
     if f.has("db") { weight(f, "db", 0) } else { Err(f.table_fault("`db` is missing")) }
 }
 
-/// Checks the keys that only say where a rule comes from.
+/// Checks the keys that only say where a rule comes from. The day is the rule's own or its service's; where it comes from every rule says itself.
 fn provenance(f: &Fields<'_>) -> Result<(), LoadError> {
-    f.string("source")?;
+    if f.required("source")?.trim().is_empty() {
+        return Err(f.fault("source", "say where this rule comes from: a capture, a document, a project with its version"));
+    }
     f.flag("unverified")?;
     if f.has("updated") { day(f) } else { Ok(()) }
 }

@@ -52,30 +52,57 @@
 //! class = "bytes"                # crypto (proven by decryption), bytes (the default), pattern (sizes and regularity)
 //! home = false                   # optional: counts only at an address of the service's own ranges
 //! carries = false                # optional: a proxy; names seen inside do not say whose flow it is
+//! opt_in = false                 # optional: counts only with --heuristics
 //! db = 45
+//!
+//! [[service.pattern]]            # sizes and times; exactly one of these families a rule (`home` and `opt_in` as above)
+//! sizes = ["+126", "+126", "-44"]  # the first payloads, `tolerance = 0`
+//! # modulo = 16, classes = ["9", "12"], percent = 97, bursts = 12, skip = 0: what bursts leave when divided
+//! # len = "40", every_ms = 500, slack_ms = 80, times = 4: one length again and again
+//! # pps = 20, seconds = 5: datagrams both ways at least so fast, so long
+//! # payload_types = ["101-102", "118"], distinct = 2: RTP without DTLS
+//! # nested = true: bursts with the sizes of a TLS handshake inside
+//! db = 12
+//!
+//! [[service.context]]            # the same client used a service shortly before; supports other evidence, never stands alone
+//! needs = "example"
+//! within = 15                    # seconds
+//! db = 5
+//!
+//! [[service.probe]]              # names that this service's app touches only to see whether they can be reached
+//! exact = ["other.example"]
+//! within = 30
+//! db = -15
 //! ```
 //!
-//! Every rule may have `proto` and `port` (of the service's side) to limit it, `role`, `source`, `updated`, and `unverified = true`, which halves its weight.
+//! Every rule says in `source` where it comes from; its day is its own `updated` or its service's. Every rule may have `proto` and `port` (of the service's
+//! side) to limit it, `role`, and `unverified = true`, which halves its weight. `tls` rules also know `cert_like` and `issuer_like`, how a made-up name is
+//! made (`www.{base32:8-20}.net`), and `odd_finished`.
 //!
 //! # Arithmetic
 //!
 //! Weights are decibans, 10·log10 of how much likelier the evidence is with the service than without. They add to a prior of −25 dB (one flow in about 300);
 //! sums are capped for each class of evidence so that one fact told twice does not count twice. 0 dB is even odds, 10 dB 0.91, 15 dB 0.97.
+//! Sizes, times and handwriting alone are never more than possible unless two families of them agree, and other flows of the client add at most 10 dB.
 //! A flow whose server never sent payload is judged by name, DNS and address alone: that is what blocking looks like.
 
+mod beside;
 mod book;
 mod builtin;
 mod error;
 mod fields;
 mod grammar;
 mod index;
+mod pattern;
 mod service;
+mod told;
+mod trial;
 mod weigh;
 
 pub use book::Book;
 pub use error::LoadError;
 pub use service::{Category, ServiceInfo};
-pub use weigh::{Companion, DnsLead};
+pub use weigh::{Beside, Companion, DnsLead, Near};
 
 #[cfg(test)]
 mod tests;

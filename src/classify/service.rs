@@ -268,9 +268,28 @@ pub(super) struct TlsRule {
     pub no_sni: Option<bool>,
     /// The client's first encrypted record is not as long as a Finished message is.
     pub odd_finished: bool,
+    /// The certificate's first name, and its issuer's, have this make.
+    pub cert_like: Option<Make>,
+    pub issuer_like: Option<Make>,
     pub scope: Scope,
     pub db: i16,
     pub role: Option<Role>,
+}
+
+/// How a made-up name is made: `www.{base32:8-20}.net` is literal text around so many characters of one alphabet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Make {
+    pub before: Box<str>,
+    /// Length of the random part; its alphabet is a–z and 2–7.
+    pub random: Range,
+    pub after: Box<str>,
+}
+
+impl Make {
+    pub fn fits(&self, name: &str) -> bool {
+        let Some(random) = name.strip_prefix(&*self.before).and_then(|n| n.strip_suffix(&*self.after)) else { return false };
+        u16::try_from(random.len()).is_ok_and(|n| self.random.has(n)) && random.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+    }
 }
 
 /// A rule about a STUN message; all conditions must hold for one message.
@@ -293,6 +312,72 @@ pub(super) struct StunRule {
     pub role: Option<Role>,
 }
 
+/// Sizes and times of a flow's packets: what a rule about them asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Pattern {
+    /// The first payloads, client's positive, server's negative, within a tolerance.
+    Sizes {
+        /// Lengths in order.
+        sizes: Vec<i32>,
+        /// Bytes that each may be off.
+        tolerance: u16,
+    },
+    /// Bursts (ended by PSH, or by the other side) leave one of these rests.
+    Residue {
+        modulo: u16,
+        classes: Vec<u16>,
+        /// Share of bursts, in percent.
+        percent: u8,
+        /// Bursts needed.
+        bursts: u16,
+        /// Bursts of each side at the beginning that do not count.
+        skip: u16,
+    },
+    /// One side sends payloads of one length again and again.
+    Period { len: Range, every_ms: u32, slack_ms: u32, times: u16 },
+    /// Datagrams flow both ways at least so fast, for at least so long.
+    Media { pps: u16, seconds: u16 },
+    /// At least so many of these RTP payload types, without DTLS.
+    PayloadTypes { types: Vec<u16>, distinct: u16 },
+    /// Bursts with the sizes of a TLS handshake where the outer protocol should be carrying requests.
+    Nested,
+}
+
+/// A rule about sizes and times.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct PatternRule {
+    pub pattern: Pattern,
+    /// Counts only at an address of the service's own ranges.
+    pub home: bool,
+    /// Counts only if the user asked for heuristics.
+    pub opt_in: bool,
+    pub scope: Scope,
+    pub db: i16,
+    pub role: Option<Role>,
+}
+
+/// A rule about other flows of the same client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ContextRule {
+    /// Id of the service that was seen.
+    pub needs: Box<str>,
+    /// Seconds before the flow began within which it was still active.
+    pub within: u16,
+    pub scope: Scope,
+    pub db: i16,
+    pub role: Option<Role>,
+}
+
+/// Names that the service's app touches only to see whether they can be reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ProbeRule {
+    pub names: Vec<Box<str>>,
+    /// Seconds around the probe within which the service itself must be active.
+    pub within: u16,
+    /// Negative.
+    pub db: i16,
+}
+
 /// A rule about a protocol that inspectors recognise by its shape.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ShapeRule {
@@ -302,6 +387,8 @@ pub(super) struct ShapeRule {
     pub home: bool,
     /// The service carries other traffic: names seen inside say what it is used for, not whose flow it is.
     pub carries: bool,
+    /// Counts only if the user asked for heuristics.
+    pub opt_in: bool,
     pub scope: Scope,
     pub db: i16,
     pub role: Option<Role>,
@@ -318,10 +405,21 @@ pub(super) struct Service {
     pub tls: Vec<TlsRule>,
     pub stun: Vec<StunRule>,
     pub shapes: Vec<ShapeRule>,
+    pub patterns: Vec<PatternRule>,
+    pub contexts: Vec<ContextRule>,
+    pub probes: Vec<ProbeRule>,
 }
 
 impl Service {
     pub fn count_rules(&self) -> usize {
-        self.domains.len() + self.cidrs.len() + self.ports.len() + self.tls.len() + self.stun.len() + self.shapes.len()
+        self.domains.len()
+            + self.cidrs.len()
+            + self.ports.len()
+            + self.tls.len()
+            + self.stun.len()
+            + self.shapes.len()
+            + self.patterns.len()
+            + self.contexts.len()
+            + self.probes.len()
     }
 }

@@ -1,13 +1,14 @@
 //! Weighing: the facts of one flow against every service.
 
 use super::book::Book;
-use super::service::{CidrRule, DomainRule, Hosting, Ownership, Scope, StunRule, TlsRule};
+use super::service::{CidrRule, DomainRule, Hosting, Ownership, PatternRule, Scope, StunRule, TlsRule};
 use crate::model::flow::{FlowRecord, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelFacts, LabelGrade, Role};
-use crate::model::note::{ClientHello, Fact, Shape, Stun, UserName};
+use crate::model::note::{ClientHello, Fact, Shape, Stun};
 use crate::model::side::Side;
+use crate::model::time::Span;
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
@@ -29,6 +30,28 @@ pub struct Companion<'a> {
     pub service: &'a str,
     /// Frame that announced the peer.
     pub frame: FrameNo,
+    /// Not announced: the call and this flow share the client's address and port.
+    pub same_socket: bool,
+}
+
+/// A service that the same client used shortly before the flow began.
+#[derive(Clone, Copy, Debug)]
+pub struct Near<'a> {
+    /// Its id.
+    pub service: &'a str,
+    /// First frame of the flow that says so.
+    pub frame: FrameNo,
+    /// Time between its last packet and this flow's first; zero if it was still going on.
+    pub ago: Span,
+}
+
+/// What other flows say of one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// A call that this flow is a leg of.
+    pub companion: Option<Companion<'a>>,
+    /// Services of the same client, each once.
+    pub near: &'a [Near<'a>],
 }
 
 /// Odds of any one service before evidence: about 1 flow in 300.
@@ -39,8 +62,12 @@ const AMBIGUOUS_DNS: (i16, i16) = (8, 20);
 const MISMATCH: i16 = -15;
 /// The name of a decoy hello.
 const DECOY: i16 = -30;
-/// An address and port that a call of the same client named as its peer's: the two have both in common.
-const COMPANION: i16 = 32;
+/// An address and port that a call of the same client named as its peer's, or the client's own: the two have both in common.
+pub(super) const COMPANION: i16 = 32;
+/// Other flows of the client, all together.
+const CONTEXT: i16 = 10;
+/// A certificate that does not cover the name asked for. What shows a forged one may be a censor's: the name stays possible.
+pub(super) const MISISSUED: i16 = -15;
 /// A label that leads the next by less is ambiguous …
 const MARGIN: i16 = 3;
 /// … and no surer than this: "possible".
@@ -50,20 +77,20 @@ const RUNNER_UP_MIN: f64 = 0.05;
 
 /// A rule that matched, before anything is put into words.
 #[derive(Clone, Copy)]
-struct Match<'a> {
-    service: usize,
-    class: EvidenceClass,
-    db: i16,
+pub(super) struct Match<'a> {
+    pub service: usize,
+    pub class: EvidenceClass,
+    pub db: i16,
     /// Order among matches of equal weight: the narrower rule.
-    narrow: u8,
-    role: Option<Role>,
-    frame: FrameNo,
-    told: Told<'a>,
+    pub narrow: u8,
+    pub role: Option<Role>,
+    pub frame: FrameNo,
+    pub told: Told<'a>,
 }
 
 /// What matched, for the words.
 #[derive(Clone, Copy)]
-enum Told<'a> {
+pub(super) enum Told<'a> {
     Name(&'static str, &'a str, &'a DomainRule),
     Dns(&'a str, bool, &'a DomainRule),
     Address(IpAddr, &'a CidrRule),
@@ -75,9 +102,13 @@ enum Told<'a> {
     Companion(Companion<'a>),
     Decoy(&'a str),
     Mismatch(&'a str, IpAddr),
+    Pattern(&'a PatternRule),
+    Context(Near<'a>),
+    Probe(&'a str, &'a str),
+    Issued(&'a str),
 }
 
-type Matches<'a> = SmallVec<[Match<'a>; 8]>;
+pub(super) type Matches<'a> = SmallVec<[Match<'a>; 8]>;
 
 /// The sum of one service.
 struct Candidate {
@@ -90,11 +121,19 @@ impl Book {
     ///
     /// Plain DNS flows have no service: asking for a name is not using it.
     pub fn label(&self, flow: &FlowRecord, dns: &[DnsLead<'_>]) -> Option<Label> {
-        self.label_beside(flow, dns, None)
+        self.label_beside(flow, dns, Beside::default())
     }
 
-    /// As [`Book::label`], of a flow whose address a call of the same client announced as its peer's.
-    pub fn label_beside(&self, flow: &FlowRecord, dns: &[DnsLead<'_>], companion: Option<Companion<'_>>) -> Option<Label> {
+    /// As [`Book::label`], with what other flows of the same client say of it.
+    pub fn label_beside(&self, flow: &FlowRecord, dns: &[DnsLead<'_>], beside: Beside<'_>) -> Option<Label> {
+        let found = self.matches(flow, dns, beside)?;
+        let mut label = self.decide(flow, &found)?;
+        label.attempt = flow.totals.server.payload == 0;
+        Some(label)
+    }
+
+    /// Every rule that speaks for or against a service; `None` if none does.
+    pub(super) fn matches<'a>(&'a self, flow: &'a FlowRecord, dns: &[DnsLead<'a>], beside: Beside<'a>) -> Option<Matches<'a>> {
         if (flow.proto != Proto::TCP && flow.proto != Proto::UDP) || is_plain_dns(flow) {
             return None;
         }
@@ -105,17 +144,19 @@ impl Book {
         self.handshake(flow, &mut found);
         self.stun(flow, &mut found);
         self.shapes(flow, &mut found);
-        self.companion(companion, &mut found);
+        self.patterns(flow, &mut found);
+        self.companion(beside.companion, &mut found);
         if found.is_empty() {
             return None;
         }
         self.contradictions(flow, &mut found);
+        self.near(flow, beside.near, &mut found);
         self.ports(flow, &mut found);
         if flow.totals.server.payload == 0 {
             // Nobody answered: how the client speaks proves nothing about who would have.
             found.retain(|m| !matches!(m.class, EvidenceClass::Fp | EvidenceClass::Pattern | EvidenceClass::Context));
         }
-        self.decide(&found)
+        Some(found)
     }
 
     /// SNI, gQUIC name, HTTP host, certificate.
@@ -197,7 +238,7 @@ impl Book {
     fn handshake<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
         let hello = flow.notes.client_hello();
         let certificate = flow.notes.list.iter().find_map(|n| match &n.fact {
-            Fact::Certificate { names, .. } => Some((n.frame, &**names.first()?)),
+            Fact::Certificate { names, issuer } => Some((n.frame, &**names.first()?, issuer.as_deref(), names.len())),
             _ => None,
         });
         if hello.is_none() && certificate.is_none() {
@@ -208,8 +249,9 @@ impl Book {
             if !rule.scope.allows(flow.proto, flow.server.port) {
                 continue;
             }
+            let about_certificate = !rule.cert_cn.is_empty() || rule.cert_like.is_some() || rule.issuer_like.is_some();
             let about_hello =
-                !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.odd_finished || rule.cert_cn.is_empty();
+                !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.odd_finished || !about_certificate;
             let hello_fits = || {
                 hello.is_some_and(|(_, h)| {
                     (rule.alpn.is_empty() || rule.alpn.iter().any(|a| h.alpn.contains(a)))
@@ -230,7 +272,7 @@ impl Book {
                 frame: flow.first.frame,
                 told: Told::Port(flow.proto, flow.server.port),
             };
-            if rule.cert_cn.is_empty() {
+            if !about_certificate {
                 let Some((note, h)) = hello else { continue };
                 (hit.frame, hit.told) = (note.frame, Told::Tls(rule, h));
                 if rule.alpn.is_empty() && rule.ja4.is_empty() {
@@ -238,14 +280,17 @@ impl Book {
                     hit.class = EvidenceClass::Bytes;
                 }
             } else {
-                let Some((frame, name)) = certificate else { continue };
+                let Some((frame, name, issuer, names)) = certificate else { continue };
+                // A made-up name is the only one.
+                let made = rule.cert_like.as_ref().is_none_or(|make| names == 1 && make.fits(name))
+                    && rule.issuer_like.as_ref().is_none_or(|make| issuer.is_some_and(|i| make.fits(i)));
                 let name = name.strip_prefix("*.").unwrap_or(name);
                 let fits = |cn: &str| {
                     let tail = name.len().checked_sub(cn.len()).and_then(|at| name.get(at..));
                     tail.is_some_and(|t| t.eq_ignore_ascii_case(cn))
                         && (name.len() == cn.len() || name.get(..name.len() - cn.len()).is_some_and(|h| h.ends_with('.')))
                 };
-                if !rule.cert_cn.iter().any(|cn| fits(cn)) {
+                if !made || !rule.cert_cn.is_empty() && !rule.cert_cn.iter().any(|cn| fits(cn)) {
                     continue;
                 }
                 (hit.class, hit.frame, hit.told) = (EvidenceClass::Name, frame, Told::Certificate(name));
@@ -291,7 +336,10 @@ impl Book {
             let Some(rule) = self.services.get(*service).and_then(|s| s.shapes.get(*r)) else { continue };
             let port_fits = rule.scope.allows(flow.proto, flow.server.port)
                 || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
-            if !port_fits || rule.home && !found.iter().any(|m| m.service == *service && m.class == EvidenceClass::Ip) {
+            if !port_fits
+                || rule.opt_in && !self.heuristics
+                || rule.home && !found.iter().any(|m| m.service == *service && m.class == EvidenceClass::Ip)
+            {
                 continue;
             }
             let Some((note, shape)) = flow.notes.shapes().find(|(_, shape)| *shape == rule.shape) else { continue };
@@ -314,21 +362,6 @@ impl Book {
         }
         if let Some(carrier) = carrier {
             found.retain(|m| m.service == carrier || !matches!(m.class, EvidenceClass::Name | EvidenceClass::Fp));
-        }
-    }
-
-    fn companion<'a>(&'a self, companion: Option<Companion<'a>>, found: &mut Matches<'a>) {
-        let Some(c) = companion else { return };
-        if let Ok(service) = self.services.binary_search_by(|s| (*s.info.id).cmp(c.service)) {
-            found.push(Match {
-                service,
-                class: EvidenceClass::Context,
-                db: COMPANION,
-                narrow: 0,
-                role: Some(Role::Call),
-                frame: c.frame,
-                told: Told::Companion(c),
-            });
         }
     }
 
@@ -356,6 +389,7 @@ impl Book {
             }
         });
         found.extend(against);
+        self.misissued(flow, own, found);
         self.decoys(flow, Some(own), found);
     }
 
@@ -412,7 +446,7 @@ impl Book {
         }
     }
 
-    fn decide(&self, found: &[Match<'_>]) -> Option<Label> {
+    fn decide(&self, flow: &FlowRecord, found: &[Match<'_>]) -> Option<Label> {
         let mut candidates: SmallVec<[Candidate; 8]> = SmallVec::new();
         for m in found {
             if !candidates.iter().any(|c| c.service == m.service) {
@@ -426,6 +460,10 @@ impl Book {
         let mut confidence = confidence(best.total);
         let runner_up = second.map(|c| (c, self::confidence(c.total))).filter(|(_, p)| *p >= RUNNER_UP_MIN);
         if runner_up.as_ref().is_some_and(|(c, _)| best.total - c.total < MARGIN) {
+            confidence = confidence.min(AMBIGUOUS_MAX);
+        }
+        if families(found, best.service) == Some(1) {
+            // One look at sizes and times is never more than possible.
             confidence = confidence.min(AMBIGUOUS_MAX);
         }
         let grade = LabelGrade::of(confidence)?;
@@ -442,6 +480,10 @@ impl Book {
             runner_up: runner_up.and_then(|(c, p)| Some((self.services.get(c.service)?.info.id.clone(), p))),
             brand: own.iter().find_map(|m| m.told.brand()),
             circumvention: service.info.circumvention,
+            total_db: best.total,
+            margin_db: second.map(|c| best.total - c.total),
+            attempt: false,
+            since: since(flow, found, best.service),
         }))
     }
 }
@@ -462,13 +504,26 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
         let cap = match class {
             C::Crypto => 60,
             C::Name | C::Stun | C::Bytes => 45,
-            C::Dns | C::Pattern => 20,
+            C::Dns => 20,
+            // What the user asked for may say possible alone.
+            C::Pattern if of_class().any(|m| matches!(m.told, Told::Pattern(r) if r.opt_in)) => 26,
+            // Two independent families, or a shape, which holds several properties together.
+            C::Pattern if of_class().count() > 1 || of_class().any(|m| matches!(m.told, Told::Shape(_))) => 20,
+            C::Pattern => 15,
             C::Ip if of_class().any(|m| matches!(m.told, Told::Address(_, r) if r.owner == Ownership::Exclusive)) => 35,
             C::Ip => 10,
-            C::Context => COMPANION,
+            C::Context if of_class().any(|m| matches!(m.told, Told::Companion(_))) => COMPANION,
+            C::Context => CONTEXT,
             C::Port => 3,
             // An ALPN of its own is nearly a name.
             C::Fp if of_class().any(|m| matches!(m.told, Told::Tls(r, _) if !r.alpn.is_empty())) => 40,
+            // A stack without a name and with a fingerprint of its own: possible, never more.
+            C::Fp
+                if of_class()
+                    .any(|m| matches!(m.told, Told::Tls(r, _) if !r.ja4.is_empty() && (r.no_sni == Some(true) || r.odd_finished))) =>
+            {
+                26
+            }
             C::Fp => 15,
             C::Contradiction => 0,
         };
@@ -476,6 +531,29 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
         sum = sum.saturating_add(db.clamp(-60, cap));
     }
     sum
+}
+
+/// If nothing but sizes, times, handwriting and company speaks for the service: how many independent families of it do.
+fn families(found: &[Match<'_>], service: usize) -> Option<usize> {
+    use EvidenceClass as C;
+    let own = || found.iter().filter(move |m| m.service == service && m.db > 0);
+    let weak = |m: &Match<'_>| matches!(m.class, C::Pattern | C::Port | C::Fp) || matches!(m.told, Told::Context(_));
+    if own().any(|m| !weak(m)) {
+        return None;
+    }
+    Some(own().filter(|m| matches!(m.class, C::Pattern | C::Fp)).count())
+}
+
+/// The frame with which the evidence for the service was enough to call it possible.
+fn since(flow: &FlowRecord, found: &[Match<'_>], service: usize) -> FrameNo {
+    let own: SmallVec<[&Match<'_>; 8]> = found.iter().filter(|m| m.service == service).collect();
+    let mut frames: SmallVec<[FrameNo; 8]> = own.iter().map(|m| m.frame).collect();
+    frames.sort_unstable();
+    let enough = |upto: FrameNo| {
+        let seen: Matches<'_> = own.iter().filter(|m| m.frame <= upto).map(|m| **m).collect();
+        total(&seen, service) >= 0
+    };
+    frames.into_iter().find(|f| enough(*f)).unwrap_or(flow.first.frame).max(flow.first.frame)
 }
 
 /// The role of the strongest rule that has one: what was said in the flow comes before where it went.
@@ -492,7 +570,7 @@ fn role(own: &[&Match<'_>]) -> Option<Role> {
 }
 
 /// Keeps the heavier (of equals, the narrower) of the matches of one service and class: rules of one kind are alternatives.
-fn keep<'a>(found: &mut Matches<'a>, new: Match<'a>) {
+pub(super) fn keep<'a>(found: &mut Matches<'a>, new: Match<'a>) {
     match found.iter_mut().find(|m| m.service == new.service && m.class == new.class) {
         Some(old) if (new.db, new.narrow) > (old.db, old.narrow) => *old = new,
         Some(_) => {}
@@ -505,7 +583,7 @@ fn allows(scope: &Scope, proto: Proto, at: Endpoint) -> bool {
 }
 
 /// The capture does not prove which side began: either may be the service.
-fn sides_uncertain(flow: &FlowRecord) -> bool {
+pub(super) fn sides_uncertain(flow: &FlowRecord) -> bool {
     flow.proto == Proto::UDP || matches!(flow.role_basis, RoleBasis::PortGuess | RoleBasis::FirstSender)
 }
 
@@ -545,79 +623,4 @@ fn stun_fits(rule: &StunRule, m: &Stun) -> bool {
         && rule.len.is_none_or(|r| u16::try_from(m.len).is_ok_and(|n| r.has(n)))
         && rule.username_len.is_none_or(|r| r.has(m.username_len))
         && rule.username.is_none_or(|u| u == m.username)
-}
-
-impl Told<'_> {
-    fn says(&self) -> String {
-        match self {
-            Self::Name(kind, name, rule) => format!("{kind} {name} {}", below(name, rule)),
-            Self::Dns(name, true, rule) => format!("DNS gave this address for {name} alone, which {}", below(name, rule)),
-            Self::Dns(name, false, rule) => format!("DNS gave this address for {name} among other names; it {}", below(name, rule)),
-            Self::Address(ip, rule) => {
-                let limit = if rule.scope.narrowness() > 0 { " at this protocol and port" } else { "" };
-                format!("{ip} is in {}, {}{limit}", rule.net, rule.owner.says())
-            }
-            Self::Port(proto, port) => format!("{} port {port}", proto.name()),
-            Self::Tls(rule, hello) => {
-                let alpn = rule.alpn.iter().find(|a| hello.alpn.contains(a)).map(|a| format!("ALPN {a}"));
-                let ja4 = (!rule.ja4.is_empty()).then(|| format!("JA4 {}", hello.ja4));
-                let sni = rule.no_sni.map(|no| if no { "no server name" } else { "a server name" }.to_owned());
-                let odd = rule.odd_finished.then(|| "no Finished message".to_owned());
-                let parts: Vec<String> = [alpn, ja4, sni, odd].into_iter().flatten().collect();
-                if parts.is_empty() {
-                    "TLS handshake on its assigned port".to_owned()
-                } else {
-                    format!("handshake with {}", parts.join(", "))
-                }
-            }
-            Self::Certificate(name) => format!("certificate {name}"),
-            Self::Stun(rule, m) => stun_says(rule, m),
-            Self::Shape(shape) => shape.says().to_owned(),
-            Self::Companion(c) => format!("a {} call of this client named this address as its peer's", c.service),
-            Self::Decoy(name) => format!("{name} is only the name of a decoy"),
-            Self::Mismatch(name, ip) => format!("{name} does not stand at {ip}"),
-        }
-    }
-
-    fn brand(&self) -> Option<Box<str>> {
-        match self {
-            Self::Name(_, _, rule) | Self::Dns(_, _, rule) => rule.brand.clone(),
-            Self::Address(_, rule) => rule.brand.clone(),
-            _ => None,
-        }
-    }
-}
-
-fn below(name: &str, rule: &DomainRule) -> String {
-    if *name == *rule.name { "is its name".to_owned() } else { format!("ends in {}", rule.name) }
-}
-
-fn stun_says(rule: &StunRule, m: &Stun) -> String {
-    let mut parts = Vec::new();
-    if let (false, Some(realm)) = (rule.realm.is_empty(), &m.realm) {
-        parts.push(format!("realm {realm}"));
-    }
-    if let (false, Some(software)) = (rule.software.is_empty(), &m.software) {
-        parts.push(format!("software {software}"));
-    }
-    if let Some(a) = m.attributes.iter().find(|a| rule.attr.iter().any(|r| r.has(**a))) {
-        parts.push(format!("attribute {a:#06x}"));
-    }
-    if rule.only_attrs.is_some() {
-        parts.push("its sole attributes".to_owned());
-    }
-    if rule.username_len.is_some() {
-        parts.push(format!("a user name of {} bytes", m.username_len));
-    }
-    if let Some((_, pattern)) = rule.username.and_then(|u| UserName::ALL.iter().find(|(p, _)| *p == u)) {
-        parts.push(format!("a user name like {pattern}"));
-    }
-    if rule.len.is_some() {
-        parts.push(format!("length {}", m.len));
-    }
-    if parts.is_empty() {
-        format!("STUN message type {:#06x}", m.kind)
-    } else {
-        format!("STUN type {:#06x} with {}", m.kind, parts.join(", "))
-    }
 }

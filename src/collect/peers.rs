@@ -3,7 +3,8 @@
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::label::{Label, LabelGrade};
+use crate::model::label::{Label, LabelGrade, Role};
+use crate::model::note::Shape;
 use crate::model::time::{Span, Time};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -32,12 +33,16 @@ pub struct Leg {
     pub flow: usize,
     /// Frame of the announcement.
     pub frame: FrameNo,
+    /// Nothing was announced: both use the same address and port of the client.
+    pub same_socket: bool,
 }
 
 /// Addresses that labelled calls named as their peers' (XOR-PEER-ADDRESS, RFC 8656 §18.3).
 #[derive(Default)]
 pub struct Peers {
     named: HashMap<(IpAddr, Endpoint), Told>,
+    /// Sockets from which a labelled call asked by STUN.
+    sockets: HashMap<Endpoint, Told>,
 }
 
 impl Peers {
@@ -47,6 +52,14 @@ impl Peers {
         for (i, (flow, label)) in flows.iter().zip(labels).enumerate() {
             if label.as_ref().is_none_or(|l| l.grade < LabelGrade::Confident) {
                 continue;
+            }
+            if label.as_ref().is_some_and(|l| l.role == Some(Role::Call))
+                && flow.proto == Proto::UDP
+                && flow.client.port >= PORT_MIN
+                && peers.sockets.len() < PEERS_MAX
+                && let Some((note, _)) = flow.notes.stun().next()
+            {
+                peers.sockets.entry(flow.client).or_insert(Told { flow: i, at: note.ts, frame: note.frame });
             }
             for (note, message) in flow.notes.stun() {
                 let Some(peer) = message.peer else { continue };
@@ -61,11 +74,16 @@ impl Peers {
 
     /// The call that announced one end of `flow` to the other shortly before it began.
     pub fn leg(&self, flow: &FlowRecord) -> Option<Leg> {
-        if self.named.is_empty() || flow.proto != Proto::UDP {
+        if self.named.is_empty() && self.sockets.is_empty() || flow.proto != Proto::UDP {
             return None;
         }
-        let told = [(flow.client.ip, flow.server), (flow.server.ip, flow.client)].iter().find_map(|key| self.named.get(key))?;
+        let named = [(flow.client.ip, flow.server), (flow.server.ip, flow.client)].iter().find_map(|key| self.named.get(key));
+        // Only what speaks as a leg does: an app may ask names from the same socket.
+        let legs =
+            flow.notes.stun().next().is_some() || flow.notes.shapes().any(|(_, s)| matches!(s, Shape::Rtp | Shape::Rtcp | Shape::Dtls));
+        let socket = [flow.client, flow.server].iter().filter(|_| legs).find_map(|at| self.sockets.get(at));
+        let (told, same_socket) = named.map(|t| (t, false)).or_else(|| socket.map(|t| (t, true)))?;
         let after = flow.first.ts.since(told.at);
-        (BEFORE..=AFTER).contains(&after).then_some(Leg { flow: told.flow, frame: told.frame })
+        (BEFORE..=AFTER).contains(&after).then_some(Leg { flow: told.flow, frame: told.frame, same_socket })
     }
 }

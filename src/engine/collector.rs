@@ -3,7 +3,7 @@
 use super::again;
 use super::split;
 use super::{Plan, RunError, ShardSummary, ToCollector};
-use crate::classify::{Book, Companion, DnsLead};
+use crate::classify::{Beside, Book, Companion, DnsLead, Near};
 use crate::collect::{self, Names};
 use crate::detect;
 use crate::model::finding::Finding;
@@ -12,7 +12,7 @@ use crate::model::label::Label;
 use crate::model::scene::Scene;
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, Story};
-use crate::model::time::Time;
+use crate::model::time::{Span, Time};
 use crate::sink::Sink;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
@@ -231,18 +231,30 @@ fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
         labels.extend(l);
         dns.extend(d);
     }
-    // Calls first, then the legs that only a call explains.
+    // Calls and chats first, then what only they explain: legs, signalling before a call, probes.
     let peers = collect::Peers::of(flows, &labels);
+    let within: BTreeMap<&str, u16> = book.contexts().fold(BTreeMap::new(), |mut all, (id, s)| {
+        let longest = all.entry(id).or_insert(s);
+        *longest = s.max(*longest);
+        all
+    });
+    let wanted: Vec<&str> = within.keys().copied().collect();
+    let longest = Span::from_secs(i64::from(within.values().copied().max().unwrap_or(0)));
+    let neighbours = collect::Neighbours::of(flows, &labels, &wanted);
     for (i, flow) in flows.iter().enumerate() {
-        if labels.get(i).is_some_and(Option::is_none)
-            && let Some(leg) = peers.leg(flow)
-            && let Some(service) = labels.get(leg.flow).and_then(Option::as_ref).map(|l| l.id.clone())
-        {
-            let companion = Companion { service: &service, frame: leg.frame };
-            let label = book.label_beside(flow, &dns_leads(&names.leads(flow)), Some(companion));
-            if let Some(slot) = labels.get_mut(i) {
-                *slot = label;
-            }
+        let Some(first) = labels.get(i) else { continue };
+        let leg = if first.is_none() { peers.leg(flow) } else { None };
+        let used = neighbours.before(flow, longest);
+        if leg.is_none() && used.is_empty() {
+            continue;
+        }
+        let service = leg.and_then(|leg| labels.get(leg.flow)?.as_ref().map(|l| l.id.clone()));
+        let companion =
+            leg.zip(service.as_deref()).map(|(leg, service)| Companion { service, frame: leg.frame, same_socket: leg.same_socket });
+        let near: Vec<Near<'_>> = used.iter().map(|u| Near { service: u.service, frame: u.frame, ago: u.ago }).collect();
+        let label = book.label_beside(flow, &dns_leads(&names.leads(flow)), Beside { companion, near: &near });
+        if let Some(slot) = labels.get_mut(i) {
+            *slot = label;
         }
     }
     (labels, dns)

@@ -60,6 +60,8 @@ pub struct Plan {
     pub packet_limit: Option<u64>,
     /// The user's service files.
     pub services: Vec<PathBuf>,
+    /// Let rules count that are more often wrong than others (`opt_in` in service files).
+    pub heuristics: bool,
     /// Share of packets (0–1) that may be lost by the capture before the run counts as degraded.
     pub max_drop: f64,
     /// Findings at or above this grade make the exit code 1.
@@ -89,6 +91,7 @@ impl Default for Plan {
             max_memory: DEFAULT_MAX_MEMORY,
             packet_limit: None,
             services: Vec::new(),
+            heuristics: false,
             max_drop: DEFAULT_MAX_DROP,
             fail_on: None,
             stop: Arc::default(),
@@ -172,7 +175,7 @@ const BYTES_PER_FLOW: u64 = 4 * 1024;
 /// # Errors
 /// [`RunError::Services`] when a service file is wrong, [`RunError::Output`] when a sink cannot write.
 pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
-    let book = book(&plan.services)?;
+    let book = book(&plan.services)?.with_heuristics(plan.heuristics);
     let workers = plan.workers.max(1);
     let by_memory = usize::try_from(plan.max_memory / BYTES_PER_FLOW).unwrap_or(usize::MAX);
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
@@ -224,6 +227,7 @@ fn args_shown(plan: &Plan) -> Vec<String> {
         let name = p.file_name().unwrap_or(p.as_os_str()).to_string_lossy();
         format!("--services {name}")
     }));
+    out.extend(plan.heuristics.then(|| "--heuristics".to_owned()));
     out
 }
 
@@ -249,6 +253,16 @@ pub fn cards() -> Vec<&'static Card> {
 pub fn services(files: &[PathBuf]) -> Result<(Vec<ServiceInfo>, Vec<String>), RunError> {
     let book = book(files)?;
     Ok((book.services().cloned().collect(), book.warnings().to_vec()))
+}
+
+/// As [`services`], and besides tries every rule with a flow made for it: the warnings name those that match nothing.
+///
+/// # Errors
+/// [`RunError::Services`] when a file cannot be read or is wrong.
+pub fn check_services(files: &[PathBuf]) -> Result<(Vec<ServiceInfo>, Vec<String>), RunError> {
+    let book = book(files)?;
+    let warnings = book.warnings().iter().cloned().chain(book.idle_rules()).collect();
+    Ok((book.services().cloned().collect(), warnings))
 }
 
 fn book(files: &[PathBuf]) -> Result<classify::Book, RunError> {

@@ -1,7 +1,7 @@
 //! HTTP/1 heads and the beginning of response bodies (RFC 9112), whatever the port.
 
 use super::{Pen, Step};
-use crate::model::note::{Fact, HttpRequest, HttpResponse, wire_text};
+use crate::model::note::{Fact, HttpRequest, HttpResponse, Shape, wire_text};
 use crate::model::seq::Pos;
 
 /// Longest head that is waited for, in bytes.
@@ -31,7 +31,7 @@ pub(super) struct Shared {
 
 /// Could `bytes` be the beginning of a request? `None`: too few to say.
 pub(super) fn request_begins(bytes: &[u8]) -> Option<bool> {
-    const METHODS: [&[u8]; 22] = [
+    const METHODS: [&[u8]; 23] = [
         b"GET ",
         b"POST ",
         b"HEAD ",
@@ -54,6 +54,7 @@ pub(super) fn request_begins(bytes: &[u8]) -> Option<bool> {
         b"SEARCH ",
         b"MERGE ",
         b"PRI * HTTP/2",
+        b"SSTP_DUPLEX_POST ",
     ];
     let mut verdict = Some(false);
     for method in METHODS {
@@ -105,11 +106,13 @@ pub(super) struct Requests {
     stage: Stage,
     count: u8,
     skipped: u64,
+    /// A request for a tunnel has been told.
+    tunnel: bool,
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self { head: Head::default(), stage: Stage::Head, count: 0, skipped: 0 }
+        Self { head: Head::default(), stage: Stage::Head, count: 0, skipped: 0, tunnel: false }
     }
 
     pub(super) fn feed(&mut self, shared: &mut Shared, at: Pos, bytes: &[u8], pen: &mut Pen<'_>) -> Step {
@@ -120,7 +123,19 @@ impl Requests {
                 Stage::Head => {
                     let Some((n, parsed)) = self.head.feed(here, rest, read_request) else { return Step::Done };
                     if let Some((from, (request, asked, stage))) = parsed {
-                        pen.write(from, here.plus(i64::try_from(n).unwrap_or(i64::MAX)), Fact::HttpRequest(Box::new(request)));
+                        let to = here.plus(i64::try_from(n).unwrap_or(i64::MAX));
+                        let tunnel = match &*request.method {
+                            "CONNECT" => Some(Shape::HttpProxy),
+                            // MS-SSTP §3.2.4.1: the one resource of this method.
+                            "SSTP_DUPLEX_POST" if request.target.starts_with("/sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/") => {
+                                Some(Shape::Sstp)
+                            }
+                            _ => None,
+                        };
+                        pen.write(from, to, Fact::HttpRequest(Box::new(request)));
+                        if let Some(shape) = tunnel.filter(|_| !std::mem::replace(&mut self.tunnel, true)) {
+                            pen.write(from, to, Fact::Shape(shape));
+                        }
                         self.count = self.count.saturating_add(1);
                         if shared.waiting.len() < usize::from(PAIRS_MAX) {
                             shared.waiting.push(asked);

@@ -19,6 +19,7 @@ mod dtls;
 mod hello;
 mod http;
 mod ja4;
+mod legs;
 mod quic;
 mod quic_keys;
 mod shape;

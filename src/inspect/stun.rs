@@ -1,4 +1,4 @@
-//! STUN and TURN messages (RFC 8489, RFC 8656). Messages without the magic cookie (RFC 3489) are not taken for STUN.
+//! STUN and TURN messages (RFC 8489, RFC 8656). Messages without the magic cookie (RFC 3489) are held to every byte.
 
 use super::cursor::Cursor;
 use super::{Pen, Step};
@@ -16,6 +16,63 @@ const TCP_MAX: usize = 4096;
 
 /// Reads one whole message; `None` unless header, length and cookie fit exactly.
 pub(super) fn read(bytes: &[u8]) -> Option<Stun> {
+    carrying(bytes).map(|(message, _)| message)
+}
+
+/// The payload of a ChannelData message (RFC 8656 §12.4) that fills the datagram, padding of up to three bytes allowed.
+pub(super) fn channel_data(bytes: &[u8]) -> Option<&[u8]> {
+    let mut c = Cursor::new(bytes);
+    let channel = c.u16()?;
+    let payload = c.block16()?;
+    ((0x4000..=0x4fff).contains(&channel) && !payload.is_empty() && c.left() < 4).then_some(payload)
+}
+
+/// A message of RFC 3489, which has no cookie: a Binding or shared-secret message whose attributes are all known there and fill it exactly.
+/// A bare request is nothing but a type, a zero and sixteen random bytes, and counts only to a port of STUN.
+pub(super) fn read_old(bytes: &[u8], stun_port: bool) -> Option<Stun> {
+    let mut c = Cursor::new(bytes);
+    let kind = c.u16()?;
+    let len = c.u16()?;
+    let transaction = c.take(16)?;
+    if !matches!(kind, 0x0001 | 0x0101 | 0x0111 | 0x0002 | 0x0102 | 0x0112)
+        || c.left() != usize::from(len)
+        || transaction.starts_with(&COOKIE.to_be_bytes())
+    {
+        return None;
+    }
+    if len == 0 && (kind != 0x0001 || !stun_port) || transaction.iter().all(|b| transaction.first() == Some(b)) {
+        return None;
+    }
+    let transaction: [u8; 12] = transaction.get(4..)?.try_into().ok()?;
+    let mut stun = Stun { kind, transaction, len: u32::from(len).saturating_add(20), ..Stun::default() };
+    while !c.is_empty() {
+        let (attribute, value) = (c.u16()?, c.block16()?);
+        let fits = match attribute {
+            // Addresses of IPv4: a zero, the family, port, address.
+            0x0001 | 0x0002 | 0x0004 | 0x0005 | 0x000b | 0x8020 | 0x8050 => value.len() == 8 && value.get(1) == Some(&1),
+            0x0003 => value.len() == 4,
+            0x0006 | 0x0007 | 0x0009 | 0x000a | 0x8022 => value.len().is_multiple_of(4),
+            0x0008 => value.len() == 20,
+            _ => false,
+        };
+        if !fits {
+            return None;
+        }
+        if stun.attributes.len() < 16 {
+            stun.attributes.push(attribute);
+        }
+        match attribute {
+            0x0006 => stun.username_len = u16::try_from(value.len()).unwrap_or(u16::MAX),
+            0x8022 => stun.software = Some(wire_text(value, 128)),
+            _ => {}
+        }
+    }
+    // An answer says where the question came from.
+    (kind != 0x0101 || stun.attributes.contains(&0x0001)).then_some(stun)
+}
+
+/// As [`read`], with the value of the DATA attribute: what a relay passes on.
+pub(super) fn carrying(bytes: &[u8]) -> Option<(Stun, Option<&[u8]>)> {
     let mut c = Cursor::new(bytes);
     let kind = c.u16()?;
     let len = c.u16()?;
@@ -27,6 +84,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<Stun> {
         return None;
     }
     let mut stun = Stun { kind, transaction, len: u32::from(len).saturating_add(20), ..Stun::default() };
+    let mut data = None;
     while let (Some(attribute), Some(value)) = (c.u16(), c.block16()) {
         if stun.attributes.len() < 16 {
             stun.attributes.push(attribute);
@@ -44,13 +102,14 @@ pub(super) fn read(bytes: &[u8]) -> Option<Stun> {
                     _ => None,
                 };
             }
+            0x0013 => data = Some(value),
             0x0012 if stun.peer.is_none() => stun.peer = xor_address(value, &transaction),
             0x0014 => stun.realm = Some(wire_text(value, 128)),
             0x8022 => stun.software = Some(wire_text(value, 128)),
             _ => {}
         }
     }
-    Some(stun)
+    Some((stun, data))
 }
 
 /// The pattern of a user name made by the TURN REST scheme (draft-uberti-behave-turn-rest-00: expiry time, colon, user).

@@ -182,7 +182,8 @@ impl Conversation {
     fn watch(&mut self, at: Pos, bytes: &[u8], pen: &mut Pen<'_>, app: &mut Option<&'static str>) {
         let Some(shapes) = &mut self.shapes else { return };
         if let Some(shape) = shapes.feed(pen.side, bytes) {
-            *app = app.or(shape.app());
+            // Bytes without structure may still turn out to be something.
+            *app = app.filter(|a| *a != "opaque" || shape.app().is_none()).or(shape.app());
             pen.write(at, at.plus(length(bytes.len())), Fact::Shape(shape));
         }
     }

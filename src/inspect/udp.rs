@@ -1,6 +1,7 @@
 //! A UDP conversation: datagrams are sorted by their first byte, as protocols that share a port must be (RFC 9443).
 
 use super::dtls::{self, Dtls};
+use super::legs::Legs;
 use super::quic::{self, Quic};
 use super::shape::Media;
 use super::{Appetite, Pen, Step, dns, shapes, stun};
@@ -18,13 +19,21 @@ const DNS_MAX: u16 = 48;
 /// Datagrams in which a realm is still looked for once enough STUN has been noted.
 const REALM_WITHIN: u16 = 64;
 
+/// Datagrams of a QUIC flow in which media beside it are looked for.
+const BESIDE_QUIC: u16 = 200;
+
 /// All datagrams of a UDP flow.
 pub(super) struct Datagrams {
     ports: [u16; 2],
     seen: u16,
+    /// Only media are still counted.
+    counting: bool,
+    /// QUIC has nothing more to say.
+    quic_over: bool,
     quic: Option<Box<Quic>>,
     dtls: Option<Box<Dtls>>,
     media: Option<Box<Media>>,
+    legs: Option<Box<Legs>>,
     shapes: Option<Box<shapes::Datagrams>>,
     dns: u8,
     stun: u8,
@@ -34,11 +43,54 @@ pub(super) struct Datagrams {
 
 impl Datagrams {
     pub(super) const fn new(ports: [u16; 2]) -> Self {
-        Self { ports, seen: 0, quic: None, dtls: None, media: None, shapes: None, dns: 0, stun: 0, realm: false, last: None }
+        Self {
+            ports,
+            seen: 0,
+            counting: false,
+            quic_over: false,
+            quic: None,
+            dtls: None,
+            media: None,
+            legs: None,
+            shapes: None,
+            dns: 0,
+            stun: 0,
+            realm: false,
+            last: None,
+        }
     }
 
     pub(super) fn feed(&mut self, ev: &StreamEvent<'_>, pen: &mut Pen<'_>, app: &mut Option<&'static str>) -> Appetite {
         let StreamEvent::Datagram { bytes, len } = *ev else { return Appetite::Hungry };
+        self.count_media(bytes, pen);
+        if self.counting {
+            return Appetite::Hungry;
+        }
+        let appetite = self.read(bytes, len, pen, app);
+        if appetite == Appetite::Full && self.legs.is_some() {
+            // The rest of a call is counted, not read.
+            self.counting = true;
+            (self.quic, self.dtls, self.media, self.shapes) = (None, None, None, None);
+            return Appetite::Hungry;
+        }
+        appetite
+    }
+
+    /// Counts media once they are proven to be media, also inside a relay's channel.
+    fn count_media(&mut self, bytes: &[u8], pen: &Pen<'_>) {
+        let Some(legs) = &mut self.legs else { return };
+        match bytes.first() {
+            Some(0x80..=0xbf) => legs.count(pen.side, pen.seen.ts, bytes),
+            Some(0x40..=0x4f) => {
+                if let Some(inner) = stun::channel_data(bytes) {
+                    legs.count(pen.side, pen.seen.ts, inner);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8], len: u32, pen: &mut Pen<'_>, app: &mut Option<&'static str>) -> Appetite {
         self.seen = self.seen.saturating_add(1);
         self.last = Some((pen.side, pen.seen));
         if let Some(name) = self.name_port() {
@@ -51,48 +103,15 @@ impl Datagrams {
             let full = self.dns >= dns::MESSAGES_MAX || self.seen >= DNS_MAX;
             return if full { Appetite::Full } else { Appetite::Hungry };
         }
-        if let Some(quic) = &mut self.quic {
-            // A call over the same port pair does not happen to QUIC; what else comes is left to QUIC.
-            return match quic.feed(bytes, len, pen) {
-                Step::More => Appetite::Hungry,
-                _ => Appetite::Full,
-            };
+        if self.quic.is_some() || self.quic_over {
+            return self.beside_quic(bytes, len, pen);
         }
-        let mut known = true;
-        match bytes.first().copied().unwrap_or(0xff) {
-            0..=3 if self.stun(bytes, pen) => {
-                app.get_or_insert("stun");
-            }
-            20..=25 if dtls::begins(bytes) => {
-                app.get_or_insert("dtls");
-                if self.dtls.is_none() {
-                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::Dtls));
-                }
-                if let Some(hello) = self.dtls.get_or_insert_default().feed(bytes) {
-                    pen.write(Pos::FIRST, Pos::FIRST, Fact::ClientHello(Box::new(hello)));
-                }
-            }
-            _ if quic::begins(bytes) => {
-                app.get_or_insert("quic");
-                let quic = self.quic.insert(Box::default());
-                return match quic.feed(bytes, len, pen) {
-                    Step::More => Appetite::Hungry,
-                    _ => Appetite::Full,
-                };
-            }
-            128..=191 if self.may_be_media() => {
-                if let Some(shape) = self.media.get_or_insert_default().feed(pen.side, bytes) {
-                    app.get_or_insert(if shape == Shape::Rtp { "rtp" } else { "rtcp" });
-                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
-                }
-                // Keys from the signalling: ICE, but no DTLS.
-                if self.stun > 0 && self.dtls.is_none() && self.media.as_mut().is_some_and(|m| m.ringrtc()) {
-                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::SignalRtp));
-                }
-                known = false;
-            }
-            _ => known = false,
+        if quic::begins(bytes) {
+            app.get_or_insert("quic");
+            self.quic = Some(Box::default());
+            return self.beside_quic(bytes, len, pen);
         }
+        let known = self.call(bytes, pen, app, 0);
         if !known && self.stun == 0 && self.dtls.is_none() && self.shape(bytes, len, pen, app) {
             return Appetite::Full;
         }
@@ -112,6 +131,73 @@ impl Datagrams {
             Some(_) => CALL_MAX,
         };
         if self.seen >= limit || self.dns >= dns::MESSAGES_MAX { Appetite::Full } else { Appetite::Hungry }
+    }
+
+    /// QUIC, and media that share its ports: their first byte is never one of QUIC's (RFC 9443).
+    fn beside_quic(&mut self, bytes: &[u8], len: u32, pen: &mut Pen<'_>) -> Appetite {
+        if let Some(128..=191) = bytes.first() {
+            if let Some(Shape::Rtp) = self.media.get_or_insert_default().feed(pen.side, bytes) {
+                self.legs.get_or_insert_default();
+                pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::QuicRtp));
+                return Appetite::Full;
+            }
+        } else if let Some(quic) = &mut self.quic
+            && quic.feed(bytes, len, pen) != Step::More
+        {
+            if let Some((announced, have)) = quic.partial() {
+                // Only a client sends a hello, whoever spoke last.
+                Pen { side: Side::Client, seen: pen.seen, notes: pen.notes }.partial(Pos::FIRST, Pos::FIRST, announced, have);
+            }
+            self.quic = None;
+            self.quic_over = true;
+        }
+        if self.quic_over && self.seen >= BESIDE_QUIC { Appetite::Full } else { Appetite::Hungry }
+    }
+
+    /// What a call is made of: STUN, DTLS, media, or any of them inside a relay's messages. True unless only shapes may still know it.
+    fn call(&mut self, bytes: &[u8], pen: &mut Pen<'_>, app: &mut Option<&'static str>, depth: u8) -> bool {
+        match bytes.first().copied().unwrap_or(0xff) {
+            0..=3 => {
+                let Some(carried) = self.stun(bytes, pen) else { return false };
+                app.get_or_insert("stun");
+                if let (Some(inner), 0) = (carried, depth) {
+                    self.call(inner, pen, app, 1);
+                }
+                true
+            }
+            // Only a relay has channels: elsewhere these first bytes are QUIC's or anyone's.
+            0x40..=0x4f if self.stun > 0 && depth == 0 => {
+                let Some(inner) = stun::channel_data(bytes) else { return false };
+                self.call(inner, pen, app, 1);
+                true
+            }
+            20..=25 if dtls::begins(bytes) => {
+                app.get_or_insert("dtls");
+                if self.dtls.is_none() {
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::Dtls));
+                }
+                let dtls = self.dtls.get_or_insert_default();
+                dtls.feed(pen.side, bytes, |fact| {
+                    pen.write(Pos::FIRST, Pos::FIRST, fact);
+                });
+                true
+            }
+            128..=191 if self.may_be_media() => {
+                if let Some(shape) = self.media.get_or_insert_default().feed(pen.side, bytes) {
+                    app.get_or_insert(if shape == Shape::Rtp { "rtp" } else { "rtcp" });
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
+                    if shape == Shape::Rtp {
+                        self.legs.get_or_insert_default();
+                    }
+                }
+                // Keys from the signalling: ICE, but no DTLS.
+                if self.stun > 0 && self.dtls.is_none() && self.media.as_mut().is_some_and(|m| m.ringrtc()) {
+                    pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::SignalRtp));
+                }
+                false
+            }
+            _ => false,
+        }
     }
 
     /// Shows a datagram to the judges of shapes; true if nothing more can be learned of the flow.
@@ -146,23 +232,24 @@ impl Datagrams {
         pen.write(Pos::FIRST, Pos::FIRST, Fact::Dns(Box::new(read.message)));
     }
 
-    /// True if the datagram is STUN, noted or not.
-    fn stun(&mut self, bytes: &[u8], pen: &mut Pen<'_>) -> bool {
-        if stun::begins(bytes) != Some(true) {
-            return false;
-        }
-        let enough = self.stun >= stun::NOTES_MAX;
-        if enough && (self.realm || self.seen > REALM_WITHIN) {
-            return true;
-        }
-        let Some(message) = stun::read(bytes) else { return false };
+    /// `Some` if the datagram is STUN, noted or not: what it carries, if anything.
+    fn stun<'b>(&mut self, bytes: &'b [u8], pen: &mut Pen<'_>) -> Option<Option<&'b [u8]>> {
+        let (message, carried) = if stun::begins(bytes) == Some(true) {
+            let enough = self.stun >= stun::NOTES_MAX;
+            if enough && (self.realm || self.seen > REALM_WITHIN) {
+                return Some(None);
+            }
+            stun::carrying(bytes)?
+        } else {
+            (stun::read_old(bytes, self.ports.iter().any(|p| matches!(p, 3478..=3481 | 19_302..=19_309)))?, None)
+        };
         let realm = message.realm.is_some();
-        if !enough || realm {
+        if self.stun < stun::NOTES_MAX || realm {
             self.stun = self.stun.saturating_add(1);
             self.realm |= realm;
             pen.write(Pos::FIRST, Pos::FIRST, Fact::Stun(Box::new(message)));
         }
-        true
+        Some(carried)
     }
 
     pub(super) fn finish(&self, notes: &mut Notes) {
@@ -171,6 +258,11 @@ impl Datagrams {
         {
             // Only a client sends a hello, whoever spoke last.
             Pen { side: Side::Client, seen, notes }.partial(Pos::FIRST, Pos::FIRST, announced, have);
+        }
+        if let (Some(legs), Some((_, seen))) = (&self.legs, self.last) {
+            for (side, fact) in legs.close() {
+                Pen { side, seen, notes }.write(Pos::FIRST, Pos::FIRST, fact);
+            }
         }
     }
 }

@@ -171,4 +171,12 @@ pub struct LabelFacts {
     pub brand: Option<Box<str>>,
     /// The service is a way around blocking: reported to people only on request.
     pub circumvention: bool,
+    /// Prior and evidence together, decibans, each class capped.
+    pub total_db: i16,
+    /// How far it leads the second best service, decibans.
+    pub margin_db: Option<i16>,
+    /// Nobody answered: what the flow was meant for, and not more. This is what blocking looks like.
+    pub attempt: bool,
+    /// Frame with which the evidence was enough to call it possible.
+    pub since: FrameNo,
 }

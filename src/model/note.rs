@@ -75,6 +75,8 @@ pub enum Fact {
     Stun(Box<Stun>),
     /// A protocol recognised by its shape alone.
     Shape(Shape),
+    /// The media of this side, counted to its end; written when the flow closes.
+    Media(Box<MediaLeg>),
     /// This side's first payload bytes match no protocol known here.
     Opaque {
         /// Share of one bits, 0–8 per byte.
@@ -82,6 +84,30 @@ pub enum Fact {
         /// Share of printable ASCII, 0–1.
         printable: f32,
     },
+}
+
+/// One direction of a call's media, as the capture point saw it (RFC 3550 §6.4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MediaLeg {
+    /// RTP sources (SSRC) of this side with at least 16 packets.
+    pub sources: u8,
+    /// Payload types, in order of appearance.
+    pub payload_types: Vec<u8>,
+    /// Packets that came.
+    pub packets: u64,
+    /// Packets that sequence numbers say were sent; never fewer than came.
+    pub expected: u64,
+    /// Clock of the busiest source, Hz, if its timestamps ran at one that codecs use.
+    pub clock_hz: Option<u32>,
+    /// Interarrival jitter of the busiest source at its end, µs.
+    pub jitter_us: Option<u64>,
+}
+
+impl MediaLeg {
+    /// Packets that did not come.
+    pub const fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.packets)
+    }
 }
 
 /// Protocols recognised by shape, beyond those with a fact of their own. Service files call them by their names in snake case.
@@ -171,6 +197,26 @@ pub enum Shape {
     LineCall,
     /// ICE, then two of the RTP payload types of ringrtc, without DTLS.
     SignalRtp,
+    /// AmneziaWG handshake: WireGuard behind other type words or padding, and the answer repeats the index.
+    AmneziaWg,
+    /// WireGuard data behind another type word: one index and a rising counter in each direction.
+    AmneziaWgData,
+    /// OpenVPN reset, answer and acknowledgement of exact sizes under one mask.
+    OpenVpnXor,
+    /// SoftEther helper: one letter, answered with address and port.
+    SoftEtherNat,
+    /// SoftEther PACK whose elements fill it exactly.
+    SoftEtherPack,
+    /// Telegram reflector: tag, ids and a length that fits, before every datagram of both sides.
+    TgReflectorPort,
+    /// QUIC and RTP on one pair of ports.
+    QuicRtp,
+    /// SSTP request line.
+    Sstp,
+    /// Request to a proxy: CONNECT, or a whole URL.
+    HttpProxy,
+    /// First bytes of both sides without any structure.
+    Opaque,
 }
 
 impl Shape {
@@ -219,6 +265,16 @@ impl Shape {
         (Self::ImoCall, "imo_call", "imo keepalives, each repeated by the other side"),
         (Self::LineCall, "line_call", "LINE call setup headers of both sides"),
         (Self::SignalRtp, "signal_rtp", "ICE, then two of the RTP payload types of ringrtc, without DTLS"),
+        (Self::AmneziaWg, "amneziawg", "AmneziaWG handshake: WireGuard behind other type words or padding, and the answer repeats the index"),
+        (Self::AmneziaWgData, "amneziawg_data", "WireGuard data behind another type word: one index and a rising counter in each direction"),
+        (Self::OpenVpnXor, "openvpn_xor", "OpenVPN reset, answer and acknowledgement of exact sizes under one mask"),
+        (Self::SoftEtherNat, "softether_nat", "SoftEther helper: one letter, answered with address and port"),
+        (Self::SoftEtherPack, "softether_pack", "SoftEther PACK whose elements fill it exactly"),
+        (Self::TgReflectorPort, "tg_reflector_port", "Telegram reflector: tag, ids and a length that fits, before every datagram of both sides"),
+        (Self::QuicRtp, "quic_rtp", "QUIC and RTP on one pair of ports"),
+        (Self::Sstp, "sstp", "SSTP request line"),
+        (Self::HttpProxy, "http_proxy", "request to a proxy: CONNECT, or a whole URL"),
+        (Self::Opaque, "opaque", "first bytes of both sides without any structure"),
     ];
 
     /// The shape of this name.
@@ -235,7 +291,11 @@ impl Shape {
     pub const fn app(self) -> Option<&'static str> {
         Some(match self {
             Self::WireGuardInit | Self::WireGuard | Self::WireGuardData => "wireguard",
-            Self::OpenVpnReset | Self::OpenVpn => "openvpn",
+            Self::AmneziaWg | Self::AmneziaWgData => "amneziawg",
+            Self::OpenVpnReset | Self::OpenVpn | Self::OpenVpnXor => "openvpn",
+            Self::SoftEtherNat | Self::SoftEtherPack => "softether",
+            Self::Sstp => "sstp",
+            Self::Opaque => "opaque",
             Self::IkeMessage | Self::Ike => "ike",
             Self::EspUdp => "esp",
             Self::L2tp => "l2tp",
@@ -464,6 +524,14 @@ impl Notes {
     pub fn server_hello(&self) -> Option<(&Note, &ServerHello)> {
         self.list.iter().find_map(|n| match &n.fact {
             Fact::ServerHello(h) => Some((n, &**h)),
+            _ => None,
+        })
+    }
+
+    /// The media of each side, counted to its end.
+    pub fn media(&self) -> impl Iterator<Item = (Side, &MediaLeg)> {
+        self.list.iter().filter_map(|n| match &n.fact {
+            Fact::Media(leg) => Some((n.side, &**leg)),
             _ => None,
         })
     }

@@ -6,7 +6,7 @@
 use super::human::Style;
 use super::json::Json;
 use super::output::{NewFile, Output};
-use super::{RunInfo, SCHEMA, Sink, community, filter, names, ooni};
+use super::{RunInfo, SCHEMA, Sink, community, filter, labels, names, ooni, rates};
 use crate::model::finding::{Direction, Finding};
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
@@ -16,7 +16,6 @@ use crate::model::side::{PerSide, Side};
 use crate::model::signature;
 use crate::model::source::SourceFacts;
 use crate::model::story::{AppState, End, ServiceState, Story};
-use crate::model::throttle::Throttle;
 use crate::model::time::Span;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -249,19 +248,20 @@ impl<W: Output> Jsonl<W> {
             None => j.null(),
         }
         resets(j, f);
-        limit(j, f);
+        rates::limit(j, f);
         j.key("series");
         if self.series {
-            series(j, f)
+            rates::series(j, f)
         } else {
             j.null()
         }
         j.key("owner").str_or_null(f.owner.as_deref());
         j.key("service");
         match label {
-            Some(l) => service_of(j, l),
+            Some(l) => labels::service(j, l, f),
             None => j.null(),
         }
+        labels::call(j, f);
         self.wrote.flow += 1;
         self.end_record()
     }
@@ -308,7 +308,7 @@ impl<W: Output> Jsonl<W> {
         j.key("rate_bps").int_or_null(f.rate_bps);
         j.key("throttle");
         match &f.throttle {
-            Some(t) => throttle(j, t),
+            Some(t) => rates::throttle(j, t),
             None => j.null(),
         }
         j.key("evidence").open_list();
@@ -629,118 +629,6 @@ fn said(j: &mut Json, f: &FlowRecord, dns_names: &[Box<str>]) {
     j.key("alpn").strs(hello.iter().flat_map(|h| &h.alpn).map(|a| &**a));
     j.key("ja4").str_or_null(hello.map(|h| &*h.ja4).filter(|ja4| !ja4.is_empty()));
     j.key("ech").str_or_null(hello.map(|h| names::ech(h.ech)));
-}
-
-/// What limited each busy direction.
-fn limit(j: &mut Json, f: &FlowRecord) {
-    j.key("limit").open();
-    for (key, side) in [("c2s", Side::Client), ("s2c", Side::Server)] {
-        j.key(key);
-        match f.pace[side].as_deref().and_then(|p| p.limit.as_ref()) {
-            Some(l) => {
-                j.open();
-                j.key("by").str(l.by.name());
-                j.key("or").strs(l.or.iter().map(|o| o.name()));
-                j.key("why").str(&l.why);
-                j.close();
-            }
-            None => j.null(),
-        }
-    }
-    j.close();
-}
-
-/// The time series of each busy direction.
-fn series(j: &mut Json, f: &FlowRecord) {
-    j.open();
-    for (key, side) in [("c2s", Side::Client), ("s2c", Side::Server)] {
-        j.key(key);
-        let Some(p) = f.pace[side].as_deref() else {
-            j.null();
-            continue;
-        };
-        j.open();
-        j.time("start_ts", "start_ts_ns", Some(p.start));
-        j.key("width_ns").int(p.width.nanos());
-        j.key("before_bytes").int(p.before);
-        j.key("bytes").open_list();
-        p.series().for_each(|b| j.int(b.passed));
-        j.close_list();
-        j.key("acked").open_list();
-        p.series().for_each(|b| j.int(b.acked));
-        j.close_list();
-        j.key("drops").open_list();
-        p.series().for_each(|b| j.int(b.drops));
-        j.close_list();
-        j.close();
-    }
-    j.close();
-}
-
-fn throttle(j: &mut Json, t: &Throttle) {
-    j.open();
-    j.key("scope").str(t.scope.name());
-    j.key("rate_bps").int(t.rate);
-    j.key("low_bps").int(t.low);
-    j.key("high_bps").int(t.high);
-    j.key("burst_bytes").int_or_null(t.burst);
-    j.key("loss").real(t.loss);
-    for (key, ms) in [("rtt_base_ms", t.rtt_base_ms), ("rtt_usual_ms", t.rtt_usual_ms)] {
-        j.key(key);
-        match ms {
-            Some(ms) => j.real(ms),
-            None => j.null(),
-        }
-    }
-    j.time("from_ts", "from_ts_ns", Some(t.from));
-    j.time("to_ts", "to_ts_ns", Some(t.to));
-    j.key("before_bps").int_or_null(t.before);
-    for (key, rates) in [("held", &t.held), ("controls", &t.controls)] {
-        j.key(key).open_list();
-        for (id, bps) in rates {
-            j.open();
-            j.key("flow_id").plain(format_args!("s{}f{}", id.source, id.frame.0));
-            j.key("bps").int(*bps);
-            j.close();
-        }
-        j.close_list();
-    }
-    j.key("p");
-    match t.p {
-        Some(p) => j.real(p),
-        None => j.null(),
-    }
-    j.close();
-}
-
-fn service_of(j: &mut Json, l: &Label) {
-    j.open();
-    j.key("id").str(&l.id);
-    j.key("role").str_or_null(l.role.map(|r| r.name()));
-    j.key("confidence").real(l.confidence);
-    j.key("grade").str(l.grade.name());
-    j.key("evidence").open_list();
-    for e in &l.evidence {
-        j.open();
-        j.key("class").str(e.class.name());
-        j.key("says").str(&e.says);
-        j.key("db").int(e.db);
-        j.key("frame").int(e.frame.0);
-        j.close();
-    }
-    j.close_list();
-    j.key("runner_up");
-    match &l.runner_up {
-        Some((id, confidence)) => {
-            j.open();
-            j.key("id").str(id);
-            j.key("confidence").real(*confidence);
-            j.close();
-        }
-        None => j.null(),
-    }
-    j.key("brand").str_or_null(l.brand.as_deref());
-    j.close();
 }
 
 /// Zeek's letters for a flow without connections: who sent payload, in order of appearance.

@@ -15,6 +15,7 @@
 //! | `metrics` | counters of a live capture, for Prometheus |
 //! | `screen` | a live capture on a terminal |
 //! | `names` | the words the contract gives to values of the model |
+//! | `rates` | rates and their series in the records |
 //! | `community` | Community ID v1 |
 //! | `evidence` | the packets of a live capture's findings |
 //! | `filter` | Wireshark display filters |
@@ -40,12 +41,14 @@ pub mod json;
 pub mod jsonl;
 #[cfg(feature = "live")]
 pub mod keep;
+mod labels;
 #[cfg(feature = "live")]
 pub mod metrics;
 pub mod names;
 pub mod ooni;
 pub mod output;
 pub mod pcapng;
+mod rates;
 #[cfg(test)]
 mod sample;
 pub mod schema;

@@ -103,6 +103,10 @@ pub fn label(id: &str, circumvention: bool) -> Label {
         runner_up: Some(("mtproxy".into(), 0.01)),
         brand: None,
         circumvention,
+        total_db: 33,
+        margin_db: Some(53),
+        attempt: false,
+        since: FrameNo(4),
     })
 }
 

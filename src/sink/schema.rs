@@ -183,6 +183,25 @@ fn flow() -> Fields {
         ("evidence", list(evidence)),
         ("runner_up", or_null(object(vec![("id", text()), ("confidence", share())]))),
         ("brand", text_or_null()),
+        ("attempt", json!({ "type": "boolean" })),
+        ("total_db", json!({ "type": "integer" })),
+        ("margin_db", json!({ "type": ["integer", "null"] })),
+        ("label_frame", count()),
+        ("label_packets", count_or_null()),
+    ]);
+    let leg = object(vec![
+        ("sources", count()),
+        ("payload_types", list(count())),
+        ("packets", count()),
+        ("lost", count()),
+        ("loss", share()),
+        ("clock_hz", count_or_null()),
+        ("jitter_ms", json!({ "type": ["number", "null"] })),
+    ]);
+    let call = object(vec![
+        ("stun", or_null(object(vec![("requests", count()), ("answers", count()), ("errors", count())]))),
+        ("allocation", or_null(object(vec![("asked", count()), ("granted", count()), ("refused", count())]))),
+        ("media", object(vec![("c2s", or_null(leg.clone())), ("s2c", or_null(leg))])),
     ]);
     let reset = object(vec![
         ("frame", count()),
@@ -241,6 +260,7 @@ fn flow() -> Fields {
         ("series", or_null(object(vec![("c2s", or_null(series())), ("s2c", or_null(series()))]))),
         ("owner", text_or_null()),
         ("service", or_null(service)),
+        ("call", or_null(call)),
     ]
 }
 

@@ -19,6 +19,8 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
         ("shape-telegram", telegram()),
         ("shape-discord", discord()),
         ("shape-call-legs", call_legs()),
+        ("shape-call-media", call_media()),
+        ("shape-obfuscated", obfuscated_tunnels()),
         ("shape-near-misses", near_misses()),
     ]
 }
@@ -201,6 +203,58 @@ fn call_legs() -> Vec<Sent> {
         leg.done()
     };
     merge([relay.done(), media("203.0.113.99:41000", 50_082, 900, &mut dice), media("203.0.113.98:41000", 50_083, 950, &mut dice)])
+}
+
+/// A relay of MAX (its own range, its own port), and media through its channels: every tenth packet of the client is lost, the server's come evenly.
+fn call_media() -> Vec<Sent> {
+    let mut dice = Dice::new(211);
+    let t = dice.bytes(12);
+    let user = (0x0006, b"1790000000:123456789012".to_vec());
+    let mut relay = Udp::new("192.168.1.23:50091", "155.212.199.7:19302");
+    relay.c2s(&stun(0x0003, &t, &[(0x0019, vec![17, 0, 0, 0]), user])).s2c(&stun(0x0103, &t, &[(0x0016, vec![0, 1, 1, 2, 3, 4, 5, 6])]));
+    let packet = |channel: bool, ssrc: u8, n: u16, dice: &mut Dice| {
+        let rtp = cat(&[&[0x80, 111], &n.to_be_bytes(), &(u32::from(n) * 2880).to_be_bytes(), &[0, 0, 7, ssrc], &dice.bytes(72)]);
+        if channel { cat(&[&[0x40, 0x01], &(rtp.len() as u16).to_be_bytes(), &rtp]) } else { rtp }
+    };
+    for n in 0..200u16 {
+        relay.after_ms(20);
+        if n % 10 != 9 {
+            relay.c2s(&packet(true, 1, 65_500u16.wrapping_add(n), &mut dice));
+        }
+        relay.s2c(&packet(true, 2, 100 + n, &mut dice));
+    }
+    relay.done()
+}
+
+/// Tunnels that hide what they are: AmneziaWG with junk and padding, OpenVPN behind the XOR patch, SoftEther's helper, Telegram's newer reflector port.
+fn obfuscated_tunnels() -> Vec<Sent> {
+    let mut dice = Dice::new(212);
+    let mut awg = Udp::new("192.168.1.23:50110", "198.51.100.110:41820");
+    for n in 0..4 {
+        awg.c2s(&dice.bytes(50 + 13 * n));
+    }
+    let first = cat(&[&dice.bytes(23), &dice.bytes(148)]);
+    let answer = cat(&[&dice.bytes(71), &dice.bytes(8), &first[27..31], &dice.bytes(80)]);
+    awg.after_ms(5).c2s(&first).after_ms(40).s2c(&answer);
+    for _ in 0..6 {
+        awg.c2s(&dice.bytes(96)).s2c(&dice.bytes(1232));
+    }
+    let mask = |packet: &[u8]| -> Vec<u8> { packet.iter().zip(b"example".iter().cycle()).map(|(b, m)| b ^ m).collect() };
+    let mut xor = Udp::new("192.168.1.23:50111", "198.51.100.111:1194").at_ms(100);
+    xor.c2s(&mask(&cat(&[&[0x38], &dice.bytes(85)]))).after_ms(40).s2c(&mask(&cat(&[&[0x40], &dice.bytes(97)])));
+    xor.after_ms(2).c2s(&mask(&cat(&[&[0x28], &dice.bytes(93)])));
+    let mut helper = Udp::new("192.168.1.23:50112", "198.51.100.112:5004").at_ms(150);
+    helper.c2s(b"A").after_ms(60).s2c(b"IP=203.0.113.23,PORT=50112\0");
+    let tag = dice.bytes(12);
+    let mut port = Udp::new("192.168.1.23:50113", "198.51.100.113:598").at_ms(200);
+    for n in 0..4u32 {
+        let len = 61 + 4 * n;
+        let body = |from: u8, to: u8, dice: &mut Dice| {
+            cat(&[&tag, &[7, 7, 7, to], &[7, 7, 7, from], &len.to_be_bytes(), &dice.bytes(len as usize), &[0; 3]])
+        };
+        port.c2s(&body(1, 2, &mut dice)).after_ms(20).s2c(&body(2, 1, &mut dice));
+    }
+    merge([awg.done(), xor.done(), helper.done(), port.done()])
 }
 
 /// One bit or one byte away from each of the above, answered, on usual ports.

@@ -4,7 +4,7 @@ use super::flows::{Says, sni, tcp, udp};
 use super::{book, label, lead};
 use crate::classify::Book;
 use crate::model::label::{EvidenceClass, Label, LabelGrade};
-use crate::model::note::Stun;
+use crate::model::note::{Stun, UserName};
 use std::path::Path;
 
 fn near(l: &Label, confidence: f64) -> bool {
@@ -52,7 +52,11 @@ fn a_relay_attribute_alone_is_confident_and_two_are_capped() {
 #[test]
 fn an_unverified_rule_is_halved_and_a_range_of_the_owner_is_not_enough() {
     assert!(label(&tcp("155.212.204.5:443")).is_none());
-    assert!(label(&udp("155.212.197.7:19302").stun(Stun { kind: 1, username_len: 25, ..Stun::default() })).is_none());
+    let named = Stun { kind: 3, username_len: 25, username: UserName::TimedDigits12To16, ..Stun::default() };
+    assert!(label(&udp("192.0.2.7:19302").stun(named.clone())).is_none(), "Google's port, and whose user names?");
+    // Both together are what its relays show; no capture exists, so not more.
+    assert!(label(&udp("155.212.197.7:19302").stun(named)).unwrap().grade >= LabelGrade::Probable);
+    assert_eq!(label(&udp("155.212.197.7:19302").unanswered()).unwrap().grade, LabelGrade::Possible);
 }
 
 #[test]
@@ -96,13 +100,13 @@ fn a_narrow_lead_is_only_possible_and_names_both() {
         title = "Alpha"
         category = "other"
         updated = "2026-10-01"
-        domain = [{ suffix = "shared.example", db = 40 }]
+        domain = [{ suffix = "shared.example", db = 40, source = "test" }]
         [[service]]
         id = "beta"
         title = "Beta"
         category = "other"
         updated = "2026-10-01"
-        domain = [{ suffix = "shared.example", db = 38 }]
+        domain = [{ suffix = "shared.example", db = 38, source = "test" }]
     "#;
     let book = Book::default().with_file(Path::new("two.toml"), two).unwrap();
     let l = book.label(&sni("a.shared.example"), &[]).unwrap();

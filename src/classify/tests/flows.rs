@@ -1,39 +1,17 @@
 //! Flow records by hand.
 
-use crate::model::flow::{Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+use crate::model::flow::{FlowRecord, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::note::{ClientHello, DnsMessage, Fact, HttpRequest, Note, Notes, Stun};
+use crate::model::note::{ClientHello, DnsMessage, Fact, HttpRequest, Note, Stun};
 use crate::model::seq::Pos;
-use crate::model::side::{PerSide, Side};
+use crate::model::side::Side;
 use crate::model::time::Time;
-
-const START: Moment = Moment { frame: FrameNo(1), ts: Time::from_nanos(0) };
 
 /// A flow whose server answered, between 192.168.1.2 and `server` (`address:port`, `[v6]:port`).
 pub fn flow(proto: Proto, server: &str) -> FlowRecord {
     let server: std::net::SocketAddr = server.parse().unwrap();
-    let answered = Totals { packets: 5, payload: 1000, ..Totals::default() };
-    FlowRecord::from(Flow {
-        id: FlowId { source: 0, frame: START.frame },
-        proto,
-        client: Endpoint::new([192, 168, 1, 2].into(), 50123),
-        server: Endpoint::new(server.ip(), server.port()),
-        role_basis: if proto == Proto::TCP { RoleBasis::Syn } else { RoleBasis::FirstDatagram },
-        first: START,
-        last: START,
-        totals: PerSide { client: answered, server: answered },
-        app: None,
-        tcp: None,
-        pace: PerSide::default(),
-        ladder: Ladder::default(),
-        notes: Notes::default(),
-        icmp: Vec::new(),
-        owner: None,
-        closed: Closed::Finished,
-        outcome: Outcome::Unknown,
-        stage: Stage::None,
-    })
+    crate::classify::trial::flow(proto, Endpoint::new(server.ip(), server.port()))
 }
 
 pub fn tcp(server: &str) -> FlowRecord {
@@ -82,7 +60,7 @@ pub trait Says: Sized {
 
 impl Says for FlowRecord {
     fn note(mut self, fact: Fact) -> Self {
-        self.notes.push(Note { frame: FrameNo(4), ts: START.ts, side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
+        self.notes.push(Note { frame: FrameNo(4), ts: Time::from_nanos(0), side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
         self
     }
     fn unanswered(mut self) -> Self {

@@ -14,13 +14,16 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn complaints_name_file_line_and_key() {
-    let with = |rules: &str| refused(&format!("{HEAD}{rules}"));
-    let rule = |rule: &str| with(&format!("[[service.domain]]\nsuffix = \"a.example\"\n[[service.domain]]\n{rule}"));
-    assert_eq!(rule("suffx = \"b.example\""), "services/max.toml:9: domain[2]: unknown key `suffx` (did you mean `suffix`?)");
-    assert_eq!(rule("suffix = \"b.example\"\ndb = \"40\""), "services/max.toml:10: domain[2].db: expected a whole number, found string");
-    assert_eq!(rule("suffix = \"b.example\"\ndb = 400"), "services/max.toml:10: domain[2].db: 400 is outside -60…60");
+    let with = |rules: &str| {
+        let source = if rules.is_empty() { "" } else { "\nsource = \"test\"" };
+        refused(&format!("{HEAD}{rules}{source}"))
+    };
+    let rule = |rule: &str| with(&format!("[[service.domain]]\nsuffix = \"a.example\"\nsource = \"test\"\n[[service.domain]]\n{rule}"));
+    assert_eq!(rule("suffx = \"b.example\""), "services/max.toml:10: domain[2]: unknown key `suffx` (did you mean `suffix`?)");
+    assert_eq!(rule("suffix = \"b.example\"\ndb = \"40\""), "services/max.toml:11: domain[2].db: expected a whole number, found string");
+    assert_eq!(rule("suffix = \"b.example\"\ndb = 400"), "services/max.toml:11: domain[2].db: 400 is outside -60…60");
     assert_eq!(rule("suffix = [\"b.example\",\n\"*.c.example\"]").split(": ").nth(1), Some("domain[2].suffix[2]"));
-    assert!(rule("suffix = [\"b.example\",\n\"*.c.example\"]").starts_with("services/max.toml:10: "));
+    assert!(rule("suffix = [\"b.example\",\n\"*.c.example\"]").starts_with("services/max.toml:11: "));
     assert!(rule("role = \"chat\"").contains("needs `suffix` or `exact`"));
     assert!(
         rule("suffix = \"b.example\"\nrole = \"talk\"").ends_with("domain[2].role: `talk` is none of chat, media, call, push, web, api")
@@ -39,6 +42,16 @@ fn complaints_name_file_line_and_key() {
     assert!(with("[[service.parser]]\nname = \"wiregard\"\ndb = 3").contains("parser[1].name: `wiregard` is none of rtp, rtcp, "));
     assert!(with("[[service.parser]]\nname = \"rtp\"\nclass = \"ip\"\ndb = 3").ends_with("`ip` is none of crypto, bytes, pattern"));
     assert!(with("[[service.stun]]\nusername = \"time:x\"\ndb = 3").contains("`time:x` is none of time:hex18, "));
+    // Sizes and times: one family a rule, and every number in its bounds.
+    assert!(with("[[service.pattern]]\nmodulo = 16\npps = 4\ndb = 3").contains("needs exactly one of `sizes`, `modulo`"));
+    assert!(with("[[service.pattern]]\nsizes = [\"126\"]\ndb = 3").contains("`126` is not a signed length"));
+    assert!(with("[[service.pattern]]\nlen = 40\nevery_ms = 10\nslack_ms = 1\ntimes = 4\ndb = 3").contains("10 is outside 50"));
+    assert!(with("[[service.tls]]\ncert_like = \"www.{base64:8}.net\"\ndb = 3").contains("one random part"));
+    assert!(with("[[service.context]]\nneeds = \"apns\"\ndb = 3").ends_with("context[1]: `within` is missing"));
+    assert!(with("[[service.probe]]\nexact = \"a.example\"\ndb = 3").ends_with("a probe speaks against the name"));
+    // Where a rule comes from is a part of it.
+    assert!(refused(&format!("{HEAD}[[service.port]]\nport = 80")).ends_with("port[1]: `source` is missing"));
+    assert!(refused(&format!("{HEAD}[[service.port]]\nport = 80\nsource = \" \"")).contains("say where this rule comes from"));
     // Sections that other tools have and this one has not are refused, not skipped.
     assert!(with("[[service.residue]]\nmodulo = 16").starts_with("services/max.toml:6: residue: unknown key `residue`"));
     assert!(with("").contains("`x` has no rule"));
@@ -53,7 +66,7 @@ fn complaints_name_file_line_and_key() {
 #[test]
 fn a_users_file_extends_or_replaces_and_must_say_which() {
     let name = "chat.example.net";
-    let body = "[[service.domain]]\nsuffix = \"example.net\"\nrole = \"chat\"\n";
+    let body = "[[service.domain]]\nsuffix = \"example.net\"\nrole = \"chat\"\nsource = \"test\"\n";
     let user = |text: &str| Book::builtin().unwrap().with_file(Path::new("my.toml"), text);
     let id = |book: &Book, name: &str| book.label(&sni(name), &[]).map(|l| l.id.to_string());
 
@@ -81,7 +94,7 @@ fn a_users_file_extends_or_replaces_and_must_say_which() {
 
 #[test]
 fn exclusive_ranges_of_two_services_are_told() {
-    let text = format!("{HEAD}[[service.cidr]]\nnet = \"149.154.167.0/24\"\nproto = \"udp\"\n");
+    let text = format!("{HEAD}[[service.cidr]]\nnet = \"149.154.167.0/24\"\nproto = \"udp\"\nsource = \"test\"\n");
     let book = Book::builtin().unwrap().with_file(Path::new("my.toml"), &text).unwrap();
     let want = "x claims 149.154.167.0/24 for itself alone, but telegram claims 149.154.160.0/20";
     assert!(book.warnings().iter().any(|w| w == want), "{:?}", book.warnings());
@@ -89,8 +102,8 @@ fn exclusive_ranges_of_two_services_are_told() {
     assert!(Book::builtin().unwrap().with_file(Path::new("my.toml"), &text).unwrap().warnings().is_empty());
 }
 
-/// Ids that users may rely on; those without a file need evidence that service files cannot state yet (wire shapes), or have none.
-const IDS: &str = "whatsapp telegram signal facetime imessage apns max wechat qq viber messenger facebook instagram snapchat youtube discord teams skype zoom \
+/// Ids that users may rely on.
+pub const IDS: &str = "whatsapp telegram signal facetime imessage apns max wechat qq viber messenger facebook instagram snapchat youtube discord teams skype zoom \
     googlemeet slack webex line kakaotalk zalo imo threema wire element session simplex briar vk odnoklassniki yandex_messenger tamtam icq xmpp irc sip \
     wireguard amneziawg openvpn ikev2 l2tp pptp sstp softether shadowsocks vmess vless trojan hysteria2 tuic tor obfs4 snowflake meek psiphon lantern \
     ultrasurf warp outline mtproxy socks http_proxy icloud_private_relay vpn_service doh dot doq dnscrypt";
@@ -106,7 +119,10 @@ fn shipped_files_are_sound() {
         assert_eq!(*s.file, format!("services/{}.toml", s.id));
         assert!(s.rules > 0 && !s.title.is_empty() && s.updated.len() == 10, "{s:?}");
     }
-    assert_eq!(seen.len(), 60);
+    for id in &known {
+        assert!(seen.contains(*id), "{id} has no file");
+    }
+    assert_eq!(book().idle_rules(), [""; 0], "rules that match nothing");
     // Every file in the folder is in the list, and every rule says where it comes from.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/classify/services");
     let mut files = 0;
@@ -118,6 +134,19 @@ fn shipped_files_are_sound() {
         assert_eq!(text.matches("[[service.").count(), text.lines().filter(|l| l.starts_with("source = ")).count(), "{path:?}");
     }
     assert_eq!(files, seen.len());
+}
+
+#[test]
+fn a_rule_that_can_never_match_is_told() {
+    let rules = "[[service.domain]]\nsuffix = \"example.net\"\nsource = \"t\"\n[[service.domain]]\nsuffix = \"example.net\"\ndb = 10\nsource = \"t\"\n\
+        [[service.parser]]\nname = \"rtp\"\nhome = true\ndb = 3\nsource = \"t\"\n[[service.context]]\nneeds = \"nobody\"\nwithin = 9\ndb = 3\nsource = \"t\"\n";
+    let book = Book::default().with_file(Path::new("my.toml"), &format!("{HEAD}{rules}")).unwrap();
+    let idle = book.idle_rules();
+    assert_eq!(idle.len(), 3, "{idle:?}");
+    assert!(
+        idle[0].starts_with("x: domain[2] (example.net)") && idle[1].starts_with("x: parser[1]") && idle[2].starts_with("x: context[1]"),
+        "{idle:?}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod arithmetic;
 mod flows;
 mod loading;
+mod patterns;
 mod shapes;
 mod shipped;
 

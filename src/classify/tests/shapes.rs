@@ -2,14 +2,14 @@
 
 use super::flows::{Says, sni, tcp, udp};
 use super::{book, label, named};
-use crate::classify::{Book, Companion};
+use crate::classify::{Beside, Book, Companion, Near};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
 use crate::model::label::{EvidenceClass, LabelGrade};
 use crate::model::note::{ClientHello, Fact, Note, ServerHello, Shape, Stun, UserName};
 use crate::model::seq::Pos;
 use crate::model::side::Side;
-use crate::model::time::Time;
+use crate::model::time::{Span, Time};
 
 fn shaped(flow: FlowRecord, shape: Shape) -> FlowRecord {
     flow.note(Fact::Shape(shape))
@@ -29,10 +29,14 @@ fn each_shape_names_its_service_at_any_address() {
         (t(), Shape::Xmpp, "xmpp chat"), (t(), Shape::Irc, "irc chat"), (u(), Shape::Sip, "sip call"), (u(), Shape::ZoomSfu, "zoom call"),
         (u(), Shape::DiscordFound, "discord call"), (t(), Shape::ViberFrames, "viber chat"), (u(), Shape::ViberCall, "viber call"),
         (t(), Shape::Threema, "threema chat"), (t(), Shape::Loco, "kakaotalk chat"), (t(), Shape::Mmtls, "wechat chat"), (u(), Shape::ImoCall, "imo call"),
-        (u(), Shape::LineCall, "line call"),
+        (u(), Shape::LineCall, "line call"), (u(), Shape::AmneziaWg, "amneziawg -"), (u(), Shape::AmneziaWgData, "amneziawg -"),
+        (t(), Shape::OpenVpnXor, "openvpn -"), (u(), Shape::SoftEtherNat, "softether api"), (u(), Shape::SoftEtherPack, "softether api"),
+        (u(), Shape::TgReflectorPort, "telegram call"), (t(), Shape::Sstp, "sstp -"), (t(), Shape::HttpProxy, "http_proxy -"),
         // Sizes and regularity alone never name; neither do shapes that belong to nobody.
         (u(), Shape::TgReflector, ""), (u(), Shape::SignalRtp, ""), (u(), Shape::Rtp, ""), (u(), Shape::Rtcp, ""), (u(), Shape::Dtls, ""),
-        (t(), Shape::Ssh, ""), (t(), Shape::Mail, ""), (t(), Shape::BitTorrent, ""),
+        (t(), Shape::Ssh, ""), (t(), Shape::Mail, ""), (t(), Shape::BitTorrent, ""), (u(), Shape::QuicRtp, ""),
+        // A class of protocols, not one of them.
+        (t(), Shape::Opaque, ""),
     ];
     for (flow, shape, want) in table {
         assert_eq!(named(&shaped(flow, shape)), want, "{shape:?}");
@@ -74,13 +78,12 @@ fn a_proxy_is_named_and_not_what_it_carries() {
 
 #[test]
 fn a_leg_inherits_from_the_call_that_named_it() {
-    let companion = Companion { service: "telegram", frame: FrameNo(9) };
-    let leg = |flow: FlowRecord| book().label_beside(&flow, &[], Some(companion));
+    let beside = |service| Beside { companion: Some(Companion { service, frame: FrameNo(9), same_socket: false }), near: &[] };
+    let leg = |flow: FlowRecord| book().label_beside(&flow, &[], beside("telegram"));
     let l = leg(udp("203.0.113.9:50111")).unwrap();
     assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("telegram", Some("call"), LabelGrade::Probable));
     assert!(leg(udp("203.0.113.9:50111").unanswered()).is_none(), "an attempt proves nothing");
-    let unknown = Companion { service: "nobody", frame: FrameNo(9) };
-    assert!(book().label_beside(&udp("203.0.113.9:50111"), &[], Some(unknown)).is_none());
+    assert!(book().label_beside(&udp("203.0.113.9:50111"), &[], beside("nobody")).is_none());
 }
 
 #[test]
@@ -110,4 +113,69 @@ fn a_missing_finished_message_raises_a_suspicion_only() {
     assert!(!suspected(&flow(false, 53)) && !suspected(&flow(false, 69)) && !suspected(&flow(false, 19)));
     assert!(!suspected(&flow(true, 300)), "early data may come first");
     assert_eq!(named(&flow(false, 300)), "", "never enough for a name");
+}
+
+#[test]
+fn guesses_are_made_on_request_and_stay_possible() {
+    let guessing = Book::builtin().unwrap().with_heuristics(true);
+    let flow = shaped(tcp("192.0.2.1:8388"), Shape::Opaque);
+    let l = guessing.label(&flow, &[]).unwrap();
+    assert_eq!((&*l.id, l.grade, l.circumvention), ("shadowsocks", LabelGrade::Possible, true));
+    assert!(l.runner_up.is_some(), "others look the same");
+    assert!(label(&flow).is_none());
+}
+
+#[test]
+fn a_relay_of_tor_shows_two_made_up_names() {
+    let shown = |names: &[&str], issuer: &str| {
+        let names = names.iter().map(|n| (*n).into()).collect();
+        tcp("192.0.2.1:9001").sni("www.q4ylhtkahbq.com").note(Fact::Certificate { names, issuer: Some(issuer.into()) })
+    };
+    assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net"], "www.5urn7xj6.com")), "tor -");
+    assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net", "b.example"], "www.5urn7xj6.com")), "", "a second name");
+    assert_eq!(named(&shown(&["www.example-shop.net"], "www.5urn7xj6.com")), "");
+    assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net"], "R3")), "");
+}
+
+#[test]
+fn company_supports_and_probes_take_away() {
+    let near = |service| [Near { service, frame: FrameNo(2), ago: Span::from_secs(4) }];
+    let with = |flow: &FlowRecord, service| book().label_beside(flow, &[], Beside { companion: None, near: &near(service) });
+    // A call of Snapchat shares Google's addresses: media beside QUIC and the app's own traffic before it.
+    let call = shaped(udp("192.0.2.1:443"), Shape::QuicRtp);
+    assert!(with(&call, "snapchat").is_none(), "a pattern and company are not enough");
+    let apple = udp("17.1.2.3:3480");
+    assert!(with(&apple, "apns").unwrap().confidence > label(&apple).unwrap().confidence);
+    assert_eq!(with(&udp("198.51.100.9:40000"), "signal"), None, "company alone is nothing");
+    // What MAX asks only to see whether it can be reached.
+    let touch = sni("mmg.whatsapp.net");
+    assert_eq!(label(&touch).unwrap().grade, LabelGrade::Confident);
+    let l = with(&touch, "max").unwrap();
+    assert_eq!((&*l.id, l.grade), ("whatsapp", LabelGrade::Possible));
+    assert!(l.evidence.iter().any(|e| e.class == EvidenceClass::Contradiction && e.db == -15));
+    assert_eq!(with(&sni("web.whatsapp.com"), "max").unwrap().grade, LabelGrade::Confident, "not one of its probes");
+}
+
+#[test]
+fn a_certificate_of_somebody_else() {
+    let l = label(&sni("web.whatsapp.com").certificate(&["filter.example"])).unwrap();
+    assert_eq!(l.grade, LabelGrade::Possible, "{:?}", l.evidence);
+    for fine in ["*.whatsapp.com", "web.whatsapp.com", "*.whatsapp.net"] {
+        assert!(label(&sni("web.whatsapp.com").certificate(&[fine])).unwrap().grade > LabelGrade::Possible, "{fine}");
+    }
+}
+
+#[test]
+fn an_unanswered_flow_is_an_attempt() {
+    let l = label(&tcp("149.154.167.51:443").unanswered()).unwrap();
+    assert!(l.attempt && l.since == FrameNo(1));
+    assert!(!label(&tcp("149.154.167.51:443")).unwrap().attempt);
+}
+
+#[test]
+fn the_sum_says_when_it_was_enough() {
+    let l = label(&tcp("149.154.167.51:443").sni("web.telegram.org")).unwrap();
+    assert_eq!((l.since, l.total_db), (FrameNo(1), 51), "the address was");
+    let l = label(&sni("web.telegram.org").decoy("vk.com")).unwrap();
+    assert_eq!((l.since, l.margin_db.is_some()), (FrameNo(4), true));
 }

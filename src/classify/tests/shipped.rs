@@ -25,7 +25,7 @@ fn names_of_each_service() {
         ("igcdn-photos-a-a.akamaihd.net", "instagram media"), ("gcp.api.snapchat.com", "snapchat chat"), ("x1.addlive.io", "snapchat call"),
         ("r1---sn-hju7enel.googlevideo.com", "youtube media"), ("yt3.ggpht.com", "youtube media"), ("www.youtube.com", "youtube web"),
         ("gateway.discord.gg", "discord chat"), ("frankfurt123.discord.media", "discord call"), ("cdn.discordapp.com", "discord media"),
-        ("presence.teams.microsoft.com", "teams chat"), ("eu-api.asm.skype.com", "teams chat"), ("api.flightproxy.teams.microsoft.com", "teams call"),
+        ("presence.teams.microsoft.com", "teams chat"), ("eu-api.asm.skype.com", "skype chat"), ("api.flightproxy.teams.microsoft.com", "teams call"),
         ("zoomfr84zc.zoom.us", "zoom call"), ("meet.google.com", "googlemeet call"), ("wss-primary.slack.com", "slack chat"), ("radcom.webex.com", "webex call"),
         ("uts-front.line-apps.com", "line chat"), ("booking-loco.kakao.com", "kakaotalk chat"), ("wpa.chat.zalo.me", "zalo chat"), ("imo.im", "imo chat"),
         ("api.threema.ch", "threema api"), ("prod-nginz-ssl.wire.com", "wire chat"), ("matrix-client.matrix.org", "element chat"),
@@ -35,14 +35,33 @@ fn names_of_each_service() {
         ("api.cloudflareclient.com", "warp -"), ("bridges.torproject.org", "tor web"), ("snowflake-broker.torproject.net", "snowflake api"),
         ("meek.azureedge.net", "meek -"), ("psiphon.ca", "psiphon web"), ("config.getiantem.lantern.io", "lantern web"), ("ultrasurf.us", "ultrasurf web"),
         ("mask-h2.icloud.com", "icloud_private_relay -"), ("getoutline.org", "outline web"), ("www.vpngate.net", "softether web"),
-        ("api.nordvpn.com", "vpn_service -"), ("dns.google", "doh -"), ("mozilla.cloudflare-dns.com", "doh -"), ("dnscrypt.info", "dnscrypt web"),
+        ("api.nordvpn.com", "vpn_service -"), ("docs.amnezia.org", "amneziawg web"), ("briarproject.org", "briar web"), ("shadowsocks.org", "shadowsocks web"),
+        ("www.v2fly.org", "vmess web"), ("xtls.github.io", "vless web"), ("trojan-gfw.github.io", "trojan web"), ("v2.hysteria.network", "hysteria2 web"), ("dns.google", "doh -"), ("mozilla.cloudflare-dns.com", "doh -"), ("dnscrypt.info", "dnscrypt web"),
     ];
     for (name, want) in table {
         assert_eq!(named(&sni(name)), want, "{name}");
     }
     let mut met: Vec<&str> = table.iter().filter_map(|(_, want)| want.split(' ').next()).collect();
-    // These have vectors of their own below.
-    met.extend(["dot", "doq", "telegram", "ikev2", "irc", "l2tp", "mtproxy", "openvpn", "pptp", "sip", "socks", "wireguard", "xmpp"]);
+    // These have vectors of their own below, or beside their shapes.
+    met.extend([
+        "http_proxy",
+        "obfs4",
+        "sstp",
+        "tuic",
+        "dot",
+        "doq",
+        "telegram",
+        "ikev2",
+        "irc",
+        "l2tp",
+        "mtproxy",
+        "openvpn",
+        "pptp",
+        "sip",
+        "socks",
+        "wireguard",
+        "xmpp",
+    ]);
     for service in book().services() {
         assert!(met.contains(&&*service.id), "{} has no vector", service.id);
     }
@@ -163,8 +182,12 @@ fn handshakes() {
     assert_eq!(named(&udp("192.0.2.1:443").hello(None, &["h3"], "")), "");
     assert_eq!(named(&tcp("192.0.2.1:8448").hello(Some("home.example"), &["h2"], "")), "element api");
     assert_eq!(named(&tcp("8.8.4.4:853").sni("dns.google")), "dot -");
-    // The fingerprint of a client supports, it does not name.
-    assert_eq!(named(&tcp("192.0.2.1:443").hello(None, &[], "t12i1508h2_073e58a039a6_e70312a1ce2c")), "");
+    assert_eq!(named(&udp("192.0.2.1:443").hello(Some("a.example"), &["hysteria"], "")), "hysteria2 -");
+    assert_eq!(named(&udp("192.0.2.1:443").hello(Some("a.example"), &["tuic"], "")), "tuic -");
+    // The fingerprint of a client without a name is never more than possible, and with a name it only supports.
+    let psiphon = "t12i1508h2_073e58a039a6_e70312a1ce2c";
+    assert_eq!(label(&tcp("192.0.2.1:443").hello(None, &[], psiphon)).map(|l| l.grade), Some(LabelGrade::Possible));
+    assert_eq!(named(&tcp("192.0.2.1:443").hello(Some("a.example"), &[], psiphon)), "");
 }
 
 #[test]

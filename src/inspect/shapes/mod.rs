@@ -14,10 +14,12 @@ mod loco;
 mod mmtls;
 mod mtproto;
 mod oicq;
+mod opaque;
 mod openvpn;
 mod pptp;
 mod reflector;
 mod sip;
+mod softether;
 mod threema;
 mod ultrasurf;
 mod viber;
@@ -34,8 +36,8 @@ use crate::model::side::Side;
 
 /// Datagrams of a flow that are recorded.
 const GRAMS_MAX: usize = 16;
-/// Bytes kept of each.
-const GRAM_BYTES: usize = 112;
+/// Bytes kept of each: enough for the ids of a handshake behind AmneziaWG's padding.
+const GRAM_BYTES: usize = 176;
 /// Bytes kept of each direction of a stream.
 const HEAD_MAX: usize = 1024;
 /// Pieces of a stream whose bounds are kept.
@@ -93,13 +95,17 @@ type DatagramJudge = fn(&Talk<'_>) -> Verdict;
 const DATAGRAMS: &[DatagramJudge] = &[
     wireguard::handshake,
     wireguard::data,
+    wireguard::amnezia,
     openvpn::datagrams,
+    openvpn::masked_datagrams,
+    softether::judge,
     ike::messages,
     ike::esp,
     l2tp::judge,
     dnscrypt::judge,
     discord::judge,
     reflector::ping,
+    reflector::port,
     reflector::media,
     viber::call,
     zoom::judge,
@@ -181,6 +187,7 @@ const STREAMS: &[StreamJudge] = &[
     mtproto::obfuscated,
     mtproto::plain,
     openvpn::stream,
+    openvpn::masked_stream,
     threema::judge,
     viber::frames,
     loco::judge,
@@ -220,8 +227,20 @@ impl Streams {
         }
         heads.pieces.push(Piece { side, from, to: *sent, first });
         let found = self.out.ask(STREAMS, |judge| judge(&self.heads));
-        if self.heads.pieces.len() >= PIECES_MAX || self.out.all(STREAMS.len()) {
+        if self.out.no == u32::MAX {
             self.stop();
+            return found;
+        }
+        let late = self.heads.pieces.len() >= PIECES_MAX;
+        if late || self.out.all(STREAMS.len()) {
+            // What nobody knows may at least be known to have no structure.
+            let rest = if self.out.told == 0 { opaque::judge(&self.heads) } else { Verdict::No };
+            if late || rest != Verdict::Wait {
+                self.stop();
+            }
+            if let Verdict::Yes(shape) = rest {
+                return Some(shape);
+            }
         }
         found
     }

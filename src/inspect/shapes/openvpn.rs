@@ -110,3 +110,48 @@ pub(super) fn stream(h: &Heads) -> Verdict {
         _ => Verdict::Sofar(Shape::OpenVpnReset),
     }
 }
+
+/// Reset, answer and acknowledgement with tls-auth, behind the XOR patch: lengths, and what any mask leaves: the first byte of each packet
+/// meets the same byte of the mask, so the differences of the three opcodes stay. (Patch of Tunnelblick; nDPI 3b1286a: openvpn_obfuscated.pcapng.)
+fn masked(reset: (u8, usize), answer: (u8, usize), ack: (u8, usize)) -> bool {
+    // opcode, session, HMAC, packet number and time, count of acknowledgements; then number of the message, or the peer's session too.
+    let lengths = HMACS.iter().skip(1).any(|hmac| {
+        let plain = hmac.saturating_add(22);
+        reset.1 == plain && answer.1 == plain.saturating_add(12) && ack.1 == plain.saturating_add(8)
+    });
+    const P_ACK: u8 = 5 << 3;
+    lengths && reset.0 ^ answer.0 == CLIENT_V2 ^ SERVER_V2 && reset.0 ^ ack.0 == CLIENT_V2 ^ P_ACK && reset.0 != CLIENT_V2
+}
+
+pub(super) fn masked_datagrams(t: &Talk<'_>) -> Verdict {
+    let first = |g: &super::Gram| Some((*g.bytes.first()?, g.len));
+    let Some(reset) = t.before.iter().find(|g| g.side == Side::Client).and_then(first) else {
+        let possible = t.before.is_empty() && t.side == Side::Client && HMACS.iter().skip(1).any(|h| h.saturating_add(22) == t.len);
+        return if possible { Verdict::Wait } else { Verdict::No };
+    };
+    let Some(answer) = t.before.iter().find(|g| g.side == Side::Server).and_then(first) else { return Verdict::Wait };
+    let Some(own) = t.bytes.first() else { return Verdict::No };
+    // Resets may be repeated before the answer comes.
+    match t.side {
+        Side::Client if masked(reset, answer, (*own, t.len)) => Verdict::Yes(Shape::OpenVpnXor),
+        _ if t.before.len() > 8 => Verdict::No,
+        _ => Verdict::Wait,
+    }
+}
+
+/// The same behind a two-byte length, which the patch leaves in clear.
+pub(super) fn masked_stream(h: &Heads) -> Verdict {
+    let packet = |side, at: usize| {
+        let head = h.of(side);
+        let len = be16(head, at)?;
+        Some((byte(head, at.saturating_add(2))?, len))
+    };
+    let Some(reset) = packet(Side::Client, 0) else { return Verdict::Wait };
+    if !HMACS.iter().skip(1).any(|hmac| hmac.saturating_add(22) == reset.1) || !h.ends(Side::Client, reset.1.saturating_add(2)) {
+        return Verdict::No;
+    }
+    let (Some(answer), Some(ack)) = (packet(Side::Server, 0), packet(Side::Client, reset.1.saturating_add(2))) else {
+        return Verdict::Wait;
+    };
+    if masked(reset, answer, ack) { Verdict::Yes(Shape::OpenVpnXor) } else { Verdict::No }
+}

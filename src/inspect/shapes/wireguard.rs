@@ -45,8 +45,44 @@ fn echo(t: &Talk<'_>, at: usize) -> Verdict {
 
 /// Data in the middle of a session: each direction keeps one index and counts up from where it was.
 pub(super) fn data(t: &Talk<'_>) -> Verdict {
+    counted(t, [4, 0, 0, 0], Shape::WireGuardData)
+}
+
+/// AmneziaWG (amneziawg-go README): WireGuard with junk before it, padding (S1, S2) before its handshake messages and other type words (H1–H4).
+/// Padding is what the lengths are more than WireGuard's; behind it the answer still repeats the initiator's index.
+pub(super) fn amnezia(t: &Talk<'_>) -> Verdict {
+    /// Largest padding looked behind; clients make 15–150 bytes.
+    const PADDING_MAX: usize = 160;
+    if let Some(s2) = t.len.checked_sub(RESPONSE).filter(|s| *s <= PADDING_MAX)
+        && let Some(index) = part(t.bytes, s2.saturating_add(8), 4).filter(|i| super::varied(i))
+        && part(t.bytes, s2.saturating_add(4), 4).is_some_and(super::varied)
+    {
+        // The other side's last message before the answer: junk came earlier.
+        let asked = t.others().next().filter(|g| {
+            let s1 = g.len.checked_sub(INITIATION).filter(|s| *s <= PADDING_MAX);
+            s1.is_some_and(|s1| part(&g.bytes, s1.saturating_add(4), 4) == Some(index) && !(s1 == 0 && g.bytes.starts_with(&[1])))
+        });
+        // The first answer of all.
+        if asked.is_some() && !t.before.iter().any(|g| g.side == t.side) {
+            return Verdict::Yes(Shape::AmneziaWg);
+        }
+    }
+    let word: Option<[u8; 4]> = part(t.bytes, 0, 4).and_then(|w| w.try_into().ok());
+    // Handshakes take part in the same flow, so data out of order are no reason to give up before the record is full.
+    if let Some(word) = word
+        && super::varied(&word)
+        && !matches!(word, [1..=4, 0, 0, 0])
+        && t.before.iter().all(|g| g.bytes.starts_with(&word))
+        && counted(t, word, Shape::AmneziaWgData) == Verdict::Yes(Shape::AmneziaWgData)
+    {
+        return Verdict::Yes(Shape::AmneziaWgData);
+    }
+    Verdict::Wait
+}
+
+fn counted(t: &Talk<'_>, word: [u8; 4], shape: Shape) -> Verdict {
     let message = |bytes: &[u8], len: usize| {
-        (bytes.starts_with(&[4, 0, 0, 0]) && len >= DATA_MIN && len.is_multiple_of(16)).then_some(())?;
+        (bytes.starts_with(&word) && len >= DATA_MIN && len.is_multiple_of(16)).then_some(())?;
         Some((le32(bytes, 4)?, le64(bytes, 8)?))
     };
     let Some(now) = message(t.bytes, t.len) else { return Verdict::No };
@@ -70,5 +106,5 @@ pub(super) fn data(t: &Talk<'_>) -> Verdict {
         }
     }
     let two_indices = peer.is_some_and(|(i, _)| i != index) && index != 0;
-    if counted >= 3 && other >= 3 && two_indices { Verdict::Yes(Shape::WireGuardData) } else { Verdict::Wait }
+    if counted >= 3 && other >= 3 && two_indices { Verdict::Yes(shape) } else { Verdict::Wait }
 }

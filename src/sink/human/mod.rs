@@ -29,11 +29,13 @@ pub struct Style {
     pub verbose: bool,
     /// Show services that are ways around blocking.
     pub show_circumvention: bool,
+    /// Show the evidence for each flow's service.
+    pub explain_labels: bool,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { color: false, ascii: false, width: 80, quiet: false, verbose: false, show_circumvention: false }
+        Self { color: false, ascii: false, width: 80, quiet: false, verbose: false, show_circumvention: false, explain_labels: false }
     }
 }
 
@@ -182,10 +184,17 @@ impl<W: Output> Human<W> {
 impl<W: Output> Sink for Human<W> {
     fn story(&mut self, story: &Story) -> io::Result<()> {
         self.told.add(story);
-        if self.style.verbose && !self.style.quiet {
+        if (self.style.verbose || self.style.explain_labels) && !self.style.quiet {
             let mut lines = vec![self.style.paint(Paint::Bold, &self.style.shown(&format!("Flows of {}", story.source.path)))];
             for (i, flow) in story.flows.iter().enumerate() {
-                lines.push(flow_line(&self.style, flow, story.labels.get(i).and_then(Option::as_ref)));
+                let label = story.labels.get(i).and_then(Option::as_ref).filter(|l| self.style.show_circumvention || !l.circumvention);
+                if !self.style.verbose && label.is_none() {
+                    continue;
+                }
+                lines.push(flow_line(&self.style, flow, label));
+                if let Some(label) = label.filter(|_| self.style.explain_labels) {
+                    lines.extend(explained(&self.style, label));
+                }
                 if lines.len() >= 1024 {
                     self.write_lines(&lines)?;
                     lines.clear();
@@ -345,9 +354,9 @@ pub(super) fn between(f: &FlowRecord) -> String {
 }
 
 pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) -> String {
-    let label = label.filter(|l| style.show_circumvention || !l.circumvention);
     let app = f.app.unwrap_or("-");
-    let service = label.map_or_else(String::new, |l| format!(" {} ({})", l.id, l.grade.name()));
+    let attempt = |l: &Label| if l.attempt { ", attempt" } else { "" };
+    let service = label.map_or_else(String::new, |l| format!(" {} ({}{})", l.id, l.grade.name(), attempt(l)));
     let stage = match names::stage(f.stage) {
         "none" => String::new(),
         s => format!("/{s}"),
@@ -360,6 +369,28 @@ pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) ->
         between(f),
         names::outcome(f.outcome)
     ))
+}
+
+/// The sum behind a label, a line for each piece of evidence.
+fn explained(style: &Style, l: &Label) -> Vec<String> {
+    let mut lines = Vec::new();
+    for e in &l.evidence {
+        lines.push(style.shown(&format!("      {:>+4} dB {:<13} frame {:<7} {}", e.db, e.class.name(), e.frame.0, e.says)));
+    }
+    let role = l.role.map_or_else(String::new, |r| format!(" {}", r.name()));
+    let second = match (&l.runner_up, l.margin_db) {
+        (Some((id, confidence)), Some(margin)) => format!("; next {id} at {:.0} %, {margin} dB behind", confidence * 100.0),
+        (None, Some(margin)) => format!("; the next {margin} dB behind"),
+        _ => String::new(),
+    };
+    lines.push(style.shown(&format!(
+        "      {:>+4} dB together, before them 1 in 300, each class capped: {}{role} at {:.1} %, possible from frame {}{second}",
+        l.total_db,
+        l.id,
+        l.confidence * 100.0,
+        l.since.0
+    )));
+    lines
 }
 
 #[cfg(test)]
