@@ -5,11 +5,13 @@
 //! With one worker the same code runs with one shard.
 
 mod collector;
+mod pair;
 mod progress;
 mod reader;
 mod shard;
 
 pub use crate::classify::ServiceInfo;
+pub use pair::pair;
 
 use crate::classify;
 use crate::detect;
@@ -30,6 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 const BATCHES_IN_FLIGHT: usize = 16;
 
 /// What a run is to do, with every name checked.
+#[derive(Clone)]
 pub struct Plan {
     /// Files to analyse, in order; `-` is standard input.
     pub inputs: Vec<PathBuf>,
@@ -191,7 +194,7 @@ fn rules_sha256(book: &classify::Book) -> String {
 
 /// All detectors' cards, in the order in which they judge.
 pub fn cards() -> Vec<&'static Card> {
-    detect::ALL.iter().map(|d| d.card()).collect()
+    detect::ALL.iter().map(|d| d.card()).chain(&crate::pair::CARDS).collect()
 }
 
 /// The services known, the user's files included.

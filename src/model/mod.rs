@@ -10,6 +10,7 @@ pub mod note;
 pub mod oddity;
 pub mod pace;
 pub mod packet;
+pub mod pair;
 pub mod scene;
 pub mod seq;
 pub mod side;

@@ -11,8 +11,10 @@
 //! | `names` | the words the contract gives to values of the model |
 //! | `community` | Community ID v1 |
 //! | `filter` | Wireshark display filters |
+//! | `pair` | two captures compared: what `jsonl` and `human` say of them |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
 
+use crate::model::pair::Pairing;
 use crate::model::story::{End, Story};
 use std::io;
 
@@ -26,6 +28,7 @@ pub mod json;
 pub mod jsonl;
 pub mod names;
 pub mod output;
+mod pair;
 #[cfg(test)]
 mod sample;
 pub mod schema;
@@ -60,6 +63,11 @@ pub trait Sink: Send {
     /// A source that could not be analysed.
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
         let _ = (path, why);
+        Ok(())
+    }
+    /// Two captures, compared: in place of their stories.
+    fn pair(&mut self, pairing: &Pairing, ends: [&Story; 2]) -> io::Result<()> {
+        let _ = (pairing, ends);
         Ok(())
     }
     /// The run ends; everything must be flushed.
