@@ -94,11 +94,7 @@ fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
 }
 
 /// Carries out what was planned.
-fn run(
-    planned: Result<Analysis, Wrong>,
-    how: fn(&engine::Plan, &mut [Box<dyn Sink>]) -> Result<End, RunError>,
-    quiet: bool,
-) -> ExitCode {
+fn run(planned: Result<Analysis, Wrong>, how: fn(&engine::Plan, &mut [Box<dyn Sink>]) -> Result<End, RunError>, quiet: bool) -> ExitCode {
     let mut analysis = match planned {
         Ok(analysis) => analysis,
         Err(wrong) => return complain(&wrong.to_string(), exit::USAGE),

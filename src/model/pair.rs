@@ -162,6 +162,8 @@ pub struct PairFinding {
     pub evidence_b: Vec<Vec<FrameNo>>,
     /// What each end alone made of the same flows.
     pub ends: Vec<EndSaid>,
+    /// Where nothing but absence proves it: the chance that a capture merely missed the packets.
+    pub chance: Option<f64>,
 }
 
 /// What one end alone said about a matter that the pair settles.

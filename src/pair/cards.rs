@@ -2,14 +2,17 @@
 
 use crate::model::finding::{Card, Kind};
 
-const NEEDS: &[&str] = &["captures of the same connections at two places, recorded at the same time", "few losses in the captures themselves"];
+const NEEDS: &[&str] =
+    &["captures of the same connections at two places, recorded at the same time", "few losses in the captures themselves"];
 
 /// All of them.
 pub static CARDS: [Card; 4] = [
     Card {
         rule: "pair.injected",
         kind: Kind::RstInjection,
-        mechanisms: &["on_path", "on_syn", "fin", "late", "body", "redirect", "race", "sinkhole", "nxdomain", "icmp", "alert", "data", "datagram"],
+        mechanisms: &[
+            "on_path", "on_syn", "fin", "late", "body", "redirect", "race", "sinkhole", "nxdomain", "icmp", "alert", "data", "datagram",
+        ],
         claim: "A packet reached one capture point and was never sent past the other, from where it claims to come.",
         ladder: "\
 A (client)          ?          B (server)
@@ -37,7 +40,10 @@ A (client)                     B (server)
   |             ServerHello -- |   IP id 0x1a2b
   | <- RST+ACK -'              |   IP id 0x1a2b, no payload",
         needs: NEEDS,
-        innocent: &["address translation, MSS clamping, shifted sequence numbers (none of them changes payload or flags)", "a helper for FTP or SIP in a translator"],
+        innocent: &[
+            "address translation, MSS clamping, shifted sequence numbers (none of them changes payload or flags)",
+            "a helper for FTP or SIP in a translator",
+        ],
         confirm: "Compare the two frames side by side.",
         sources: &["Xue et al.: TSPU: Russia's Decentralized Censorship System, IMC 2022"],
     },
@@ -66,7 +72,13 @@ A (client)                     B (server)
   | ClientHello ----->X        |   again, and again
   | other flow -------------->  |   passes in the same moments",
         needs: NEEDS,
-        innocent: &["packet loss", "outage of the path", "the other capture missed them", "another way that avoids the other point", "no route to this address"],
+        innocent: &[
+            "packet loss",
+            "outage of the path",
+            "the other capture missed them",
+            "another way that avoids the other point",
+            "no route to this address",
+        ],
         confirm: "The frames named are in one capture only, and the receiver never acknowledged them.",
         sources: &[],
     },

@@ -97,7 +97,7 @@ impl Claim {
             ooni_failure: None,
             resembles: Vec::new(),
         };
-        PairFinding { finding, frames_b, evidence_b, ends: Vec::new() }
+        PairFinding { finding, frames_b, evidence_b, ends: Vec::new(), chance: None }
     }
 }
 

@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn offset_lies_within_half_the_round_trip() {
-        let c = measure(&samples(50, 20, -3_600_000, 0.0, |i| 20_000 + i % 7 * 900), &samples(50, 20, -3_600_000, 0.0, |i| -(10_000 + i % 5 * 700)));
+        let c = measure(
+            &samples(50, 20, -3_600_000, 0.0, |i| 20_000 + i % 7 * 900),
+            &samples(50, 20, -3_600_000, 0.0, |i| -(10_000 + i % 5 * 700)),
+        );
         let error = c.offset.unwrap().nanos() + 3_600_000_000_000;
         assert!(error.abs() <= c.uncertainty.nanos() && c.uncertainty == Span::from_millis(15), "{c:?}");
     }

@@ -5,20 +5,24 @@
 
 use super::align::{Far, Item, Near, SLACK};
 use super::claim::{self, Claim};
+use super::digest::What;
 use super::ledger::{Expected, Ledger};
 use super::view::{Lane, Strand, View, left_by};
 use crate::model::finding::{Direction, Grade, Kind};
 use crate::model::pair::{PairFinding, Tap};
 use crate::model::side::Side;
 use crate::model::time::Span;
-use super::digest::What;
 
 /// Packets this close together count as one event when captures lose packets: losses come in bursts.
 const BURST: Span = Span::from_millis(5);
 /// Below this chance that the near capture merely missed the packets, their absence is a fact.
-const CONFIRMED: f64 = 1e-3;
+pub const CONFIRMED: f64 = 1e-3;
 /// Below this it is likely.
 const LIKELY: f64 = 0.02;
+/// Connections of a client, all at both points, that leave no room for another way.
+const SURE: u32 = 10;
+/// Jitter of capture times where packets are compared with the fastest of many.
+const JITTER: Span = Span::from_micros(500);
 /// A flow with more datagrams than this is no question and answer.
 const TALK: usize = 6;
 /// Silence after which devices on the way forget, and may reset, a connection.
@@ -47,7 +51,7 @@ struct Stranger<'v, 'a> {
 /// Judges both directions of a strand.
 pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>) -> Vec<PairFinding> {
     let mut out = Vec::new();
-    if s.terminated {
+    if s.terminated || !s.judged() {
         return out;
     }
     for side in Side::BOTH {
@@ -72,7 +76,7 @@ fn strangers<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, far_tap: Tap, sort: So
                 _ => return None,
             };
             let of = sort_of(item)?;
-            (of == sort && !item.d.bad && view.recorded(far_tap, item.d.ts)).then_some(Stranger { item, instead, sort: of })
+            (of == sort && !item.d.bad && view.kept_before(far_tap, item.d.ts)).then_some(Stranger { item, instead, sort: of })
         })
         .collect()
 }
@@ -145,7 +149,11 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
             claim.fact(
                 format!("at {} its supposed sender went on as if it had not sent it", up.name()),
                 format!("{} with {} bytes at position {}", n.d.flags, n.d.len, n.pos),
-                if sort == Sort::Data { "a sender does not go back behind what it has sent" } else { "a stack that reset or closed a connection sends nothing more on it" },
+                if sort == Sort::Data {
+                    "a sender does not go back behind what it has sent"
+                } else {
+                    "a stack that reset or closed a connection sends nothing more on it"
+                },
                 &[(up, n.d.frame), (far_tap, f.item.d.frame)],
             );
             proofs.n += 1;
@@ -178,6 +186,24 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
     if sort == Sort::Error && quoted_lost(s, side.peer()) {
         proofs.n += 1;
     }
+    if let Some((f, sent)) = beyond(lane, &found) {
+        claim.fact(
+            "it stands beyond anything its supposed sender had sent",
+            format!("at position {}, the sender had come to {sent}", f.item.pos),
+            "a stack resets at the position it has come to",
+            &[(far_tap, f.item.d.frame)],
+        );
+        proofs.n += 1;
+    }
+    if let Some((k, asked)) = never_asked(view, s, &found, side, up) {
+        claim.fact(
+            format!("it answers what never arrived at {}", up.name()),
+            format!("bytes up to position {} were lost before", first.item.ack),
+            "a server answers what reaches it",
+            &[(far_tap, asked), (far_tap, first.item.d.frame)],
+        );
+        proofs.chance *= ledger.arrival_miss_rate(up).powi(k);
+    }
     if let Some((ttls, own)) = odd_ttl(lane, &found) {
         claim.fact("its TTL is none that packets of this sender have here", format!("{ttls}"), own, &frames);
         proofs.chance *= 0.05;
@@ -195,9 +221,14 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
     if matches!(sort, Sort::Reset | Sort::Fin)
         && let Some(quiet) = quiet_before(lane, first.item)
     {
-        claim.stands("idle timeout of a device on the way", format!("nothing had passed for {quiet}; a NAT, firewall or load balancer may have made it"));
+        claim.stands(
+            "idle timeout of a device on the way",
+            format!("nothing had passed for {quiet}; a NAT, firewall or load balancer may have made it"),
+        );
     }
-    Some(claim.about(view, s))
+    let mut out = claim.about(view, s);
+    out.chance = (proofs.n == 0).then_some(proofs.chance);
+    Some(out)
 }
 
 /// Only the receiver's capture has the flow: the answer came from between the points, if the other capture should have had the question.
@@ -211,7 +242,7 @@ fn alone(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Option<Pa
     let theirs: Vec<Item<'_>> = s.items(tap, Side::Server);
     let answers: Vec<Stranger<'_, '_>> = theirs
         .iter()
-        .filter(|i| !i.d.bad && view.recorded(tap, i.d.ts))
+        .filter(|i| !i.d.bad && view.kept_before(tap, i.d.ts))
         .filter_map(|item| Some(Stranger { item, instead: None, sort: sort_of(item)? }))
         .collect();
     let first = answers.first()?;
@@ -219,17 +250,23 @@ fn alone(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Option<Pa
     if theirs.iter().any(|i| i.d.flags.syn()) || theirs.len() > 2 * mine.len().max(1) || theirs.len() > TALK * 2 {
         return None;
     }
-    let asked: Vec<&Item<'_>> = mine.iter().filter(|i| view.recorded(tap, i.d.ts) && i.d.ts <= first.item.d.ts).collect();
+    let asked: Vec<&Item<'_>> = mine.iter().filter(|i| view.kept_after(tap, i.d.ts) && i.d.ts <= first.item.d.ts).collect();
     let question = asked.last()?;
     let took = first.item.d.ts.since(question.d.ts);
     let there_and_back = Span::from_nanos(view.clock.uncertainty.nanos().saturating_mul(2));
-    let fast = view.clock.offset.is_some() && took.nanos() < there_and_back.nanos().saturating_sub(SLACK.nanos());
-    let misses = clusters(mine.iter().filter(|i| view.recorded(tap, i.d.ts)).map(|i| i.d.ts)) + 1;
+    let fast = view.timed() && took.nanos() < there_and_back.nanos().saturating_sub(JITTER.nanos());
+    let misses = clusters(mine.iter().filter(|i| view.kept_after(tap, i.d.ts)).map(|i| i.d.ts)) + 1;
     let chance = ledger.miss_rate(up).powi(i32::try_from(misses).unwrap_or(8));
     let grade = match (expected, fast) {
         (Expected::Server, _) if chance <= CONFIRMED => Grade::Confirmed,
         (_, true) if chance <= LIKELY => Grade::Confirmed,
-        (_, false) if chance <= CONFIRMED => Grade::Likely,
+        (Expected::Everything(n), false) if chance <= CONFIRMED => {
+            if n >= SURE {
+                Grade::Confirmed
+            } else {
+                Grade::Likely
+            }
+        }
         _ => return None,
     };
     let (rule, kind, mechanism) = name(view, s, Side::Server, &answers, false, tap)?;
@@ -243,7 +280,12 @@ fn alone(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Option<Pa
         &frames,
     );
     let asked_frames: Vec<_> = asked.iter().map(|i| (tap, i.d.frame)).take(8).collect();
-    claim.fact(format!("the question did not arrive at {}", up.name()), format!("{} packets sent", mine.len()), "it arrives", &asked_frames);
+    claim.fact(
+        format!("the question did not arrive at {}", up.name()),
+        format!("{} packets sent", mine.len()),
+        "it arrives",
+        &asked_frames,
+    );
     if fast {
         claim.fact(
             format!("it came sooner than any packet can go to {} and back", up.name()),
@@ -254,11 +296,14 @@ fn alone(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Option<Pa
     }
     match expected {
         Expected::Server => claim.excluded("another way that avoids the other point", "other packets of this server passed both points"),
-        Expected::Everything if fast => {
+        Expected::Everything(_) if fast => {
             claim.excluded("another way that avoids the other point", "the other point has the client's other connections, to all servers");
         }
-        Expected::Everything => {
-            claim.excluded("another way that avoids the other point", "the other point has the client's other connections, to all servers, before and after");
+        Expected::Everything(_) => {
+            claim.excluded(
+                "another way that avoids the other point",
+                "the other point has the client's other connections, to all servers, before and after",
+            );
         }
     }
     innocent(&mut claim, ledger, up, &Proofs { n: u32::from(fast), chance });
@@ -290,7 +335,8 @@ fn name(
     Some(match first.sort {
         Sort::Reset if rewritten => (rule, Kind::RstInjection, "rewrite"),
         Sort::Reset | Sort::Fin => {
-            let asked_only = s.lane[side.peer()].near.iter().chain(&s.items(tap, side.peer())).all(|i| i.d.flags.syn() || i.d.flags.rst());
+            let asked = s.items(tap, side.peer());
+            let asked_only = !asked.is_empty() && asked.iter().all(|i| i.d.flags.syn() || i.d.flags.rst());
             let on_syn = side == Side::Server && asked_only;
             let mechanism = match first.sort {
                 _ if on_syn => "on_syn",
@@ -390,6 +436,9 @@ fn went_on<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>, up
 
 /// How much too early the packet was at the far point to answer what it acknowledges, with the frame that brought that to the near point.
 fn too_early(view: &View<'_>, s: &Strand<'_>, f: &Stranger<'_, '_>, side: Side, up: Tap) -> Option<(Span, crate::model::frame::FrameNo)> {
+    if !view.timed() {
+        return None;
+    }
     let least = view.least_at_far(up, f.item.d.ts)?;
     let question = &s.lane[side.peer()];
     // What the supposed sender had received: at its own point that direction arrives.
@@ -399,8 +448,39 @@ fn too_early(view: &View<'_>, s: &Strand<'_>, f: &Stranger<'_, '_>, side: Side, 
         _ => f.item.d.flags.ack() && f.item.ack > 0 && i.end() + i64::from(i.d.flags.syn()) + i64::from(i.d.flags.fin()) >= f.item.ack,
     };
     let came = question.far.iter().filter(|i| answers(i)).min_by_key(|i| i.d.ts)?;
-    let soonest = came.d.ts.plus(least).minus(SLACK);
+    let soonest = came.d.ts.plus(least).minus(JITTER);
     (f.item.d.ts < soonest).then(|| (soonest.since(f.item.d.ts), came.d.frame))
+}
+
+/// A reset beyond everything that either capture has of its sender. The near one would have had to miss more than the reset.
+fn beyond<'f, 'v, 'a>(lane: &Lane<'_>, found: &'f [Stranger<'v, 'a>]) -> Option<(&'f Stranger<'v, 'a>, i64)> {
+    let come = |i: &&Item<'_>| i.d.what == What::Tcp && !i.d.flags.rst();
+    let reach = |i: &Item<'_>| i.end() + i64::from(i.d.flags.syn()) + i64::from(i.d.flags.fin());
+    let sent = lane.near.iter().filter(come).map(reach).chain(lane.far.iter().filter(come).map(reach)).max()?;
+    let of = found.iter().find(|f| f.sort == Sort::Reset && f.item.pos > sent && f.item.pos < sent + (1 << 24))?;
+    (!lane.near.is_empty()).then_some((of, sent))
+}
+
+/// What the packet acknowledges never arrived at the point near its supposed sender: how many packets that point would have had to miss besides,
+/// and the frame that brought the question to the other.
+fn never_asked(
+    view: &View<'_>,
+    s: &Strand<'_>,
+    found: &[Stranger<'_, '_>],
+    side: Side,
+    up: Tap,
+) -> Option<(i32, crate::model::frame::FrameNo)> {
+    let question = &s.lane[side.peer()];
+    let f = found.iter().find(|f| matches!(f.sort, Sort::Data | Sort::Reset | Sort::Fin) && f.item.d.flags.ack())?;
+    let had = question.far.iter().map(Item::end).max()?;
+    let asked: Vec<&Item<'_>> = question
+        .sent()
+        .filter(|(i, state)| *state == Near::Lost && i.d.len > 0 && i.end() > had && i.end() <= f.item.ack && i.d.ts < f.item.d.ts)
+        .filter(|(i, _)| view.kept_after(up.other(), i.d.ts))
+        .map(|(i, _)| i)
+        .collect();
+    let k = clusters(asked.iter().map(|i| i.d.ts));
+    Some((i32::try_from(k).ok().filter(|k| *k > 0)?, asked.first()?.d.frame))
 }
 
 /// The server's own answer to the same DNS question.
@@ -485,4 +565,3 @@ fn innocent(claim: &mut Claim, ledger: &Ledger, up: Tap, proofs: &Proofs) {
     claim.excluded("a proxy or performance box that ends the connection", "both points have the same connection, with the same numbers");
     claim.excluded("a network card that cuts or joins segments", "stream bytes and control bits were compared, not frames");
 }
-

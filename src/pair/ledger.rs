@@ -36,6 +36,9 @@ impl Ledger {
     pub fn of(view: &View<'_>) -> Self {
         let mut l = Self::default();
         for s in &view.strands {
+            if !s.judged() {
+                continue;
+            }
             for tap in Tap::BOTH {
                 let Some(f) = s.at(tap) else { continue };
                 // A flow whose answers nobody but the near capture saw is what is to be judged, not a witness.
@@ -89,8 +92,17 @@ impl Ledger {
 
     /// Upper bound (95 %) of the share of departing packets that a capture misses.
     pub fn miss_rate(&self, up: Tap) -> f64 {
-        let r = self.out[up];
-        ((r.missed as f64 + 3.0) / (r.seen + r.missed + 3) as f64).min(1.0)
+        // A capture does not ask which way a packet goes; but what one direction lost is not excused by the other.
+        let (out, into) = (self.out[up], self.into[up]);
+        let both = Record { seen: out.seen + into.seen, missed: out.missed + into.missed };
+        bound(out).min(bound(both)).max(rate(out))
+    }
+
+    /// The same for packets arriving.
+    pub fn arrival_miss_rate(&self, tap: Tap) -> f64 {
+        let (out, into) = (self.out[tap], self.into[tap]);
+        let both = Record { seen: out.seen + into.seen, missed: out.missed + into.missed };
+        bound(into).min(bound(both)).max(rate(into))
     }
 
     /// Whether a capture recorded packets leaving towards the other point at all.
@@ -106,8 +118,18 @@ impl Ledger {
             return Some(Expected::Server);
         }
         let (both, all) = self.clients.get(&(tap, f.client.ip)).copied()?;
-        (self.servers.len() >= 3 && both >= 4 && both * 20 >= all * 19).then_some(Expected::Everything)
+        (self.servers.len() >= 2 && both >= 2 && both * 20 >= all * 19).then_some(Expected::Everything(both))
     }
+}
+
+/// Upper bound (95 %: the rule of three, and one deviation where there were misses).
+fn bound(r: Record) -> f64 {
+    let missed = r.missed as f64;
+    ((missed + 2.0 * missed.sqrt() + 3.0) / (r.seen + r.missed + 3) as f64).min(1.0)
+}
+
+fn rate(r: Record) -> f64 {
+    r.missed as f64 / (r.seen + r.missed).max(1) as f64
 }
 
 /// Why a capture should have had a flow.
@@ -115,6 +137,6 @@ impl Ledger {
 pub enum Expected {
     /// It has other flows of this server.
     Server,
-    /// It has the client's other flows, to all servers.
-    Everything,
+    /// It has the client's other flows, to all servers: so many.
+    Everything(u32),
 }

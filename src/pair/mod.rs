@@ -30,8 +30,12 @@ mod view;
 pub use cards::CARDS;
 pub use digest::{Digest, Offer, Tape, TapeFlow, What};
 
-use crate::model::pair::Pairing;
+use crate::model::finding::Direction;
+use crate::model::flow::FlowId;
+use crate::model::pair::{PairFinding, Pairing};
+use crate::model::side::Side;
 use crate::model::story::Story;
+use hashbrown::HashSet;
 
 /// Compares two captures: the story and the tape of each.
 pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2]) -> Pairing {
@@ -39,18 +43,32 @@ pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2]) -> Pairing {
     let view = view::View::of(stories, a, b);
     let ledger = ledger::Ledger::of(&view);
     let arrivals = dropped::Arrivals::of(&view);
-    let mut found = Vec::new();
-    for (index, s) in view.strands.iter().enumerate() {
-        let bitten = s.flow.a.is_some_and(|f| f.dropped > 0) || s.flow.b.is_some_and(|f| f.dropped > 0);
-        // What memory had no room for would look as if it had never been.
-        if bitten || a.dropped > 0 && s.flow.a.is_none() || b.dropped > 0 && s.flow.b.is_none() {
-            continue;
-        }
-        found.extend(inject::judge(&view, &ledger, s));
-        found.extend(dropped::judge(&view, &ledger, &arrivals, index, s));
+    // What memory had no room for would look as if it had never been.
+    let bitten = |s: &view::Strand<'_>| {
+        let cut = |f: Option<&TapeFlow>, tape: &Tape| f.map_or(tape.dropped > 0, |f| f.dropped > 0);
+        cut(s.flow.a, a) || cut(s.flow.b, b)
+    };
+    let mut found: Vec<PairFinding> = Vec::new();
+    let mut rewritten: HashSet<(Option<FlowId>, Option<Direction>)> = HashSet::new();
+    for s in view.strands.iter().filter(|s| !bitten(s)) {
+        let came = inject::judge(&view, &ledger, s);
+        let id = s.flow.a.map(|f| f.id);
+        rewritten.extend(came.iter().filter(|c| c.finding.rule == "pair.rewritten").map(|c| (id, c.finding.direction)));
+        found.extend(came);
     }
+    // What arrived as something else was not dropped.
+    let may =
+        |s: &view::Strand<'_>, side: Side| !bitten(s) && !rewritten.contains(&(s.flow.a.map(|f| f.id), Some(Direction::from_side(side))));
+    let mut dropped = dropped::judge(&view, &ledger, &arrivals, &may);
     if a.dropped == 0 && b.dropped == 0 {
-        found.extend(throttled::judge(&view));
+        let held = throttled::judge(&view);
+        // A bucket that is empty when a connection ends closes nothing.
+        let same = |d: &PairFinding, h: &PairFinding| {
+            h.finding.direction == d.finding.direction && d.finding.flows.iter().all(|id| h.finding.flows.contains(id))
+        };
+        dropped.retain(|d| !held.iter().any(|h| same(d, h)));
+        found.extend(held);
     }
+    found.extend(dropped);
     report::pairing(&view, &ledger, found, tapes)
 }

@@ -42,8 +42,32 @@ pub fn pairing(view: &View<'_>, ledger: &Ledger, found: Vec<PairFinding>, tapes:
     }
 }
 
+/// What each of several flows makes likely, all of them together may prove: captures do not miss the same kind of packet by chance, flow after flow.
+fn pool(found: &mut [PairFinding]) {
+    let key = |f: &PairFinding| (f.finding.rule, f.finding.kind, f.finding.direction, target_key(&f.finding.target));
+    let mut together: HashMap<_, f64> = HashMap::new();
+    for f in found.iter() {
+        if let Some(chance) = f.chance {
+            *together.entry(key(f)).or_insert(1.0) *= chance;
+        }
+    }
+    for f in found.iter_mut().filter(|f| f.chance.is_some() && f.finding.grade == Grade::Likely) {
+        if together.get(&key(f)).is_some_and(|c| *c <= super::inject::CONFIRMED) {
+            f.finding.grade = Grade::Confirmed;
+        }
+    }
+    // The same thing, proved on another connection to the same target: the coincidence would have to be a double one.
+    let proved: HashSet<_> = found.iter().filter(|f| f.finding.grade == Grade::Confirmed).map(key).collect();
+    for f in found.iter_mut().filter(|f| f.finding.grade == Grade::Likely && f.finding.rule == "pair.injected") {
+        if proved.contains(&key(f)) {
+            f.finding.grade = Grade::Confirmed;
+        }
+    }
+}
+
 /// Findings with the same rule, mechanism, grade, direction and target become one.
-fn merge(found: Vec<PairFinding>) -> Vec<PairFinding> {
+fn merge(mut found: Vec<PairFinding>) -> Vec<PairFinding> {
+    pool(&mut found);
     type Key = (&'static str, &'static str, Grade, Option<Direction>, String);
     let mut order: Vec<PairFinding> = Vec::new();
     let mut at: HashMap<Key, usize> = HashMap::new();
@@ -92,10 +116,13 @@ fn target_key(t: &Target) -> String {
 fn id_of(f: &Finding) -> Box<str> {
     let text = format!("{}|{}|{}|{:?}|{}|{:?}", f.rule, f.mechanism, target_key(&f.target), f.direction, f.started.nanos(), f.frames);
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(6).fold(String::with_capacity(12), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    }).into()
+    hash.iter()
+        .take(6)
+        .fold(String::with_capacity(12), |mut out, b| {
+            let _ = write!(out, "{b:02x}");
+            out
+        })
+        .into()
 }
 
 fn has_flow(f: &Finding, tap: Tap) -> impl Iterator<Item = FlowId> + '_ {
@@ -165,16 +192,29 @@ fn not_between(view: &View<'_>, found: &[PairFinding]) -> Vec<EndSaid> {
             let all: Vec<&&Strand<'_>> = g.flows.iter().filter_map(|id| strands.get(id)).collect();
             let whole = |s: &&&Strand<'_>| {
                 let way = Side::BOTH.map(|side| way(view, s, side));
-                s.both() && !s.terminated && way.iter().all(|w| w.unsent == 0 && w.lost * 200 <= w.sent) && way.iter().any(|w| w.arrived > 0)
+                s.both()
+                    && !s.terminated
+                    && way.iter().all(|w| w.unsent == 0 && w.lost * 200 <= w.sent)
+                    && way.iter().any(|w| w.arrived > 0)
             };
             if all.is_empty() || !all.iter().all(whole) {
                 continue;
             }
             let resets = matches!(g.kind, Kind::RstInjection) || g.mechanism == "reset";
             let says = if resets {
-                format!("{} alone says {} ({}): its resets passed both points, whoever sent them stands beyond", tap.name(), g.kind.name(), g.grade.name())
+                format!(
+                    "{} alone says {} ({}): its resets passed both points, whoever sent them stands beyond",
+                    tap.name(),
+                    g.kind.name(),
+                    g.grade.name()
+                )
             } else {
-                format!("{} alone says {} ({}): nothing was lost, added or changed between the points", tap.name(), g.kind.name(), g.grade.name())
+                format!(
+                    "{} alone says {} ({}): nothing was lost, added or changed between the points",
+                    tap.name(),
+                    g.kind.name(),
+                    g.grade.name()
+                )
             };
             out.push(EndSaid { tap, finding: Some(g.id.clone()), verdict: EndVerdict::NotBetween, says });
         }
@@ -198,7 +238,7 @@ fn way(view: &View<'_>, s: &Strand<'_>, side: Side) -> Way {
                 w.arrived += 1;
             }
             Near::Missed => w.missed += 1,
-            Near::Lost if view.recorded(up, n.d.ts) => {
+            Near::Lost if view.kept_after(up, n.d.ts) => {
                 w.sent += 1;
                 // Lone acknowledgements are joined and thinned out on the way.
                 let pure = n.d.what == What::Tcp && n.d.len == 0 && n.d.control() == 0;
@@ -210,7 +250,7 @@ fn way(view: &View<'_>, s: &Strand<'_>, side: Side) -> Way {
     }
     for (f, state) in lane.came() {
         match state {
-            Far::Unsent | Far::Differs(_) if view.recorded(up.other(), f.d.ts) && !s.terminated => w.unsent += 1,
+            Far::Unsent | Far::Differs(_) if view.kept_before(up.other(), f.d.ts) && !s.terminated => w.unsent += 1,
             Far::Missed if f.d.len > 0 => w.missed += 1,
             _ => {}
         }
@@ -303,7 +343,7 @@ fn path(view: &View<'_>, up: Tap) -> Path {
                         delays.extend(d);
                         all.push((n.d.ts, false, d));
                     }
-                    Near::Lost if n.d.len > 0 && view.recorded(up, n.d.ts) => all.push((n.d.ts, true, None)),
+                    Near::Lost if n.d.len > 0 && view.kept_after(up, n.d.ts) => all.push((n.d.ts, true, None)),
                     _ => {}
                 }
             }
@@ -342,12 +382,19 @@ fn cannot(view: &View<'_>, ledger: &Ledger) -> Vec<CannotClaim> {
         if !ledger.records_departures(tap) {
             say(
                 if tap == Tap::A { "injection of packets that reach B" } else { "injection of packets that reach A" },
-                format!("{} recorded no packet on its way to {} that also arrived: it saw one direction only, or none of it passed", tap.name(), tap.other().name()),
+                format!(
+                    "{} recorded no packet on its way to {} that also arrived: it saw one direction only, or none of it passed",
+                    tap.name(),
+                    tap.other().name()
+                ),
             );
         }
         let r = ledger.out[tap];
         if r.missed * 200 > r.seen {
-            say("a single absent packet", format!("{} missed {} of {} packets that certainly passed it", tap.name(), r.missed, r.seen + r.missed));
+            say(
+                "a single absent packet",
+                format!("{} missed {} of {} packets that certainly passed it", tap.name(), r.missed, r.seen + r.missed),
+            );
         }
     }
     let terminated = view.strands.iter().filter(|s| s.terminated).count();

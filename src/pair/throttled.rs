@@ -19,17 +19,23 @@ const BIN: Span = Span::from_millis(250);
 /// Bins of a window.
 const WINDOW: usize = 4;
 /// Fewest lost packets.
-const LOST_MIN: usize = 8;
+const LOST_MIN: u64 = 8;
 /// Least share of lost packets.
 const SHARE_MIN: f64 = 0.015;
+/// Losses in a row that count.
+const RUN: u32 = 5;
+/// Fewest times that loss followed an arrival.
+const RUNS_MIN: u64 = 5;
 /// How much rarer loss is with all others.
 const RARER: f64 = 5.0;
 /// Fewest packets of others.
-const OTHERS_MIN: u64 = 150;
+const OTHERS_MIN: u64 = 60;
 /// Share of what the path is known to carry above which it counts as full.
 const FULL: f64 = 0.6;
 /// Waiting that counts.
 const WAIT: Span = Span::from_millis(60);
+/// Waiting of the packet before a lost one that shows a queue.
+const QUEUED: Span = Span::from_millis(20);
 /// Most bins looked at.
 const BINS_MAX: usize = 1 << 16;
 
@@ -41,6 +47,10 @@ struct Sent {
     /// Delay beyond the least of its group; `None` if it was lost or the clocks are unknown.
     wait: Option<Span>,
     lost: bool,
+    /// The packet that arrived before it had waited in a queue.
+    queued: bool,
+    /// It carries payload: lone acknowledgements wait for reasons of their own.
+    data: bool,
     frame: FrameNo,
 }
 
@@ -60,6 +70,9 @@ impl Group {
 /// Judges all groups of both directions.
 pub fn judge(view: &View<'_>) -> Vec<PairFinding> {
     let mut out = Vec::new();
+    if view.clock.offset.is_none() {
+        return out;
+    }
     for up in Tap::BOTH {
         for side in Side::BOTH {
             let groups = groups(view, up, side);
@@ -75,7 +88,7 @@ pub fn judge(view: &View<'_>) -> Vec<PairFinding> {
 fn groups(view: &View<'_>, up: Tap, side: Side) -> Vec<Group> {
     let mut by_name: BTreeMap<String, Group> = BTreeMap::new();
     for (index, s) in view.strands.iter().enumerate() {
-        if !s.both() || s.up(side) != Some(up) || s.terminated {
+        if !s.both() || !s.judged() || s.up(side) != Some(up) || s.terminated {
             continue;
         }
         let all = claim::records(view, s);
@@ -92,13 +105,20 @@ fn groups(view: &View<'_>, up: Tap, side: Side) -> Vec<Group> {
             })
             .collect();
         let least = delays.iter().flatten().min().copied().unwrap_or(Span::ZERO);
-        for ((n, state), delay) in lane.sent().zip(delays) {
-            if n.d.what == What::Error || n.d.len == 0 || !view.recorded(up, n.d.ts) || state == Near::Missed {
+        let mut before = Span::ZERO;
+        // A way that is closed for good is not a rate.
+        let open = lane.aligned.near.iter().rposition(|n| *n != Near::Lost).map_or(0, |i| i + 1);
+        for ((n, state), delay) in lane.sent().zip(delays).take(open) {
+            if n.d.what == What::Error || !view.kept_after(up, n.d.ts) || state == Near::Missed {
                 continue;
             }
             let wait = delay.map(|d| Span::from_nanos(d.nanos().saturating_sub(least.nanos())));
             let bytes = u64::from(n.d.ip_len.max(n.d.len));
-            g.packets.push(Sent { at: n.d.ts, bytes, wait, lost: state == Near::Lost, frame: n.d.frame });
+            let lost = state == Near::Lost;
+            if let Some(w) = wait {
+                before = w;
+            }
+            g.packets.push(Sent { at: n.d.ts, bytes, wait, lost, queued: lost && before >= QUEUED, data: n.d.len > 0, frame: n.d.frame });
         }
     }
     let mut all: Vec<Group> = by_name.into_values().collect();
@@ -144,21 +164,30 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     let from = groups.iter().filter_map(|g| g.packets.first()).map(|p| p.at).min().unwrap_or(from);
     let to = groups.iter().filter_map(|g| g.packets.last()).map(|p| p.at).max().unwrap_or(to);
     let others = || groups.iter().enumerate().filter(move |(i, _)| *i != own).map(|(_, g)| g);
-    let (n, lost) = (g.packets.len(), g.lost());
-    let (others_n, others_lost) = others().fold((0u64, 0u64), |(n, l), g| (n + g.packets.len() as u64, l + g.lost() as u64));
+    let total = Load::of(groups.iter(), from, to.plus(Span::from_secs(2)));
+    let mine = Load::of(std::iter::once(g), from, to.plus(Span::from_secs(2)));
+    // What a full queue drops may be everybody's: a policer has none, so only losses without waiting count for one.
+    let capacity = total.peak();
+    let idle = |p: &&Sent| !(p.lost && p.queued);
+    let (n, lost, runs) = count(g);
+    let (others_n, others_lost) = others().map(count).fold((0u64, 0u64), |(n, l), g| (n + g.0, l + g.1));
     if others_n < OTHERS_MIN || n < 30 {
         return None;
     }
     let share = lost as f64 / n as f64;
     let others_share = (others_lost as f64 + 1.0) / (others_n as f64 + 2.0);
-    let total = Load::of(groups.iter(), from, to.plus(Span::from_secs(2)));
-    let mine = Load::of(std::iter::once(g), from, to.plus(Span::from_secs(2)));
-    let loss_bins: Vec<usize> = g.packets.iter().filter(|p| p.lost).map(|p| total.bin(p.at)).collect();
+    let loss_bins: Vec<usize> = g.packets.iter().filter(|p| p.lost).filter(idle).map(|p| total.bin(p.at)).collect();
     let waits = waits(g, &total);
-    let lossy = lost >= LOST_MIN && share >= SHARE_MIN && others_share * RARER <= share;
+    let lossy = lost >= LOST_MIN && runs >= RUNS_MIN && share >= SHARE_MIN && others_share * RARER <= share;
     let (mechanism, when) = if lossy {
         let waiting = waits.iter().filter(|b| loss_bins.contains(b)).count() * 2 > unique(&loss_bins);
-        let mechanism = if waiting { "shaping" } else if random(g, &mine) { "random_drop" } else { "policing" };
+        let mechanism = if waiting {
+            "shaping"
+        } else if random(g, &mine) {
+            "random_drop"
+        } else {
+            "policing"
+        };
         (mechanism, loss_bins)
     } else if alone_in_waiting(g, others())? {
         ("shaping", waits)
@@ -170,21 +199,25 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
         return None;
     }
     // Was the path full when it happened?
-    let capacity = total.peak();
     let mut carried: Vec<u64> = when.iter().map(|b| total.around(*b)).collect();
     carried.sort_unstable();
     let carried = *carried.get(carried.len() / 2)?;
     if mechanism != "random_drop" && carried as f64 > FULL * capacity as f64 {
         return None;
     }
-    let rate = rate(&mine, *when.first()?, *when.last()?);
+    let rate = rate(&mine, &when);
     let direction = Direction::from_side(side);
     let s = view.strands.get(*g.strands.first()?)?;
     let started = g.packets.iter().find(|p| p.lost || p.wait.is_some_and(|w| w >= WAIT)).map_or(from, |p| p.at);
     let mut claim = Claim::new("pair.throttled", Kind::Throttling, mechanism, direction, started);
     claim.rate_bps = rate.filter(|_| mechanism != "random_drop");
-    let marked: Vec<(Tap, FrameNo)> =
-        g.packets.iter().filter(|p| if lossy { p.lost } else { p.wait.is_some_and(|w| w >= WAIT) }).map(|p| (up, p.frame)).take(24).collect();
+    let marked: Vec<(Tap, FrameNo)> = g
+        .packets
+        .iter()
+        .filter(|p| if lossy { p.lost } else { p.wait.is_some_and(|w| w >= WAIT) })
+        .map(|p| (up, p.frame))
+        .take(24)
+        .collect();
     if lossy {
         claim.fact(
             format!("packets that left {} did not arrive at {}, in these flows only", up.name(), up.other().name()),
@@ -228,6 +261,19 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     Some(f)
 }
 
+/// Packets, losses without a queue, and how many times a loss followed an arrival. A policer drops some and lets others pass: of a run of losses
+/// (an outage) only the first few count.
+fn count(g: &Group) -> (u64, u64, u64) {
+    let (mut n, mut lost, mut runs, mut run) = (0, 0, 0, 0);
+    for p in g.packets.iter().filter(|p| !(p.lost && p.queued)) {
+        n += 1;
+        run = if p.lost { run + 1 } else { 0 };
+        lost += u64::from((1..=RUN).contains(&run));
+        runs += u64::from(run == 1);
+    }
+    (n, lost, runs)
+}
+
 fn unique(bins: &[usize]) -> usize {
     let mut all = bins.to_vec();
     all.sort_unstable();
@@ -237,18 +283,18 @@ fn unique(bins: &[usize]) -> usize {
 
 /// Bins in which packets of a group waited.
 fn waits(g: &Group, load: &Load) -> Vec<usize> {
-    let mut out: Vec<usize> = g.packets.iter().filter(|p| p.wait.is_some_and(|w| w >= WAIT)).map(|p| load.bin(p.at)).collect();
+    let mut out: Vec<usize> = g.packets.iter().filter(|p| p.data && p.wait.is_some_and(|w| w >= WAIT)).map(|p| load.bin(p.at)).collect();
     out.dedup();
     out
 }
 
 /// Whether packets of this group waited while those of others, leaving in the same moments, did not. `None` if there is nothing to compare.
 fn alone_in_waiting<'g>(g: &Group, others: impl Iterator<Item = &'g Group>) -> Option<bool> {
-    const MOMENT: Span = Span::from_millis(60);
+    const MOMENT: Span = Span::from_millis(150);
     let mut there: Vec<(Time, Span)> = others.flat_map(|g| &g.packets).filter_map(|p| Some((p.at, p.wait?))).collect();
     there.sort_unstable();
     let (mut alone, mut together) = (0u32, 0u32);
-    for p in g.packets.iter().filter(|p| p.wait.is_some_and(|w| w >= WAIT)) {
+    for p in g.packets.iter().filter(|p| p.data && p.wait.is_some_and(|w| w >= WAIT)) {
         let from = there.partition_point(|t| t.0 < p.at.minus(MOMENT));
         let near = there.iter().skip(from).take_while(|t| t.0 <= p.at.plus(MOMENT)).map(|t| t.1).min();
         match (near, p.wait) {
@@ -257,8 +303,11 @@ fn alone_in_waiting<'g>(g: &Group, others: impl Iterator<Item = &'g Group>) -> O
             (None, _) => {}
         }
     }
-    (alone + together >= 30).then_some(alone >= 4 * together)
+    (alone + together >= 20).then_some(alone >= 4 * together)
 }
+
+/// Bytes in a second that no bucket refuses.
+const LITTLE: u64 = 6_000;
 
 /// Loss that does not ask how much was sent.
 fn random(g: &Group, mine: &Load) -> bool {
@@ -276,7 +325,7 @@ fn random(g: &Group, mine: &Load) -> bool {
             recent.pop_front();
         }
         let offered: u64 = recent.iter().map(|r| r.1).sum();
-        if last.is_some() && offered < busy {
+        if last.is_some() && offered < busy.min(LITTLE) {
             n += 1;
             lost += u32::from(p.lost);
         }
@@ -286,13 +335,27 @@ fn random(g: &Group, mine: &Load) -> bool {
     n >= 15 && f64::from(lost) / f64::from(n) >= 0.5 * share && share >= 0.08
 }
 
-/// The rate at which bytes arrived while they were held back, bits per second.
-fn rate(mine: &Load, first: usize, last: usize) -> Option<u64> {
-    let bins = mine.bins.get(first..=last.min(mine.bins.len().saturating_sub(1)))?;
-    let width = (bins.len() / 3).clamp(8, 40).min(bins.len());
-    let mut all: Vec<u64> = bins.windows(width.max(1)).map(|w| w.iter().sum()).collect();
+/// Bins of a stretch over which a rate is taken.
+const STRETCH: usize = 10;
+
+fn bps(bytes: u64, bins: usize) -> Option<u64> {
+    let ns = i128::from(BIN.nanos()) * i128::try_from(bins.max(1)).ok()?;
+    u64::try_from(i128::from(bytes) * 8 * 1_000_000_000 / ns).ok()
+}
+
+/// The rate at which bytes arrived while they were held back, bits per second: the median of stretches that begin and end with it.
+fn rate(mine: &Load, when: &[usize]) -> Option<u64> {
+    let mut bins = when.to_vec();
+    bins.sort_unstable();
+    bins.dedup();
+    let mut all: Vec<u64> = Vec::new();
+    for (i, from) in bins.iter().enumerate() {
+        // Until the first moment far enough on: between two moments at which the bucket is empty exactly its rate passes.
+        let Some(to) = bins.iter().skip(i).find(|b| **b >= from + STRETCH) else { break };
+        if to - from <= 2 * STRETCH {
+            all.extend(bps(mine.bins.iter().skip(*from).take(to - from).sum(), to - from));
+        }
+    }
     all.sort_unstable();
-    let bytes = all.get(all.len() * 3 / 4).copied()?;
-    let ns = BIN.nanos().saturating_mul(i64::try_from(width).ok()?);
-    u64::try_from(i128::from(bytes) * 8 * 1_000_000_000 / i128::from(ns.max(1))).ok()
+    (all.len() >= 2).then(|| all.get(all.len() / 2).copied()).flatten()
 }

@@ -72,6 +72,14 @@ impl<'a> Strand<'a> {
     pub fn any(&self) -> Option<&'a TapeFlow> {
         self.flow.a.or(self.flow.b)
     }
+    /// TCP or UDP between hosts that are not neighbours: what is forwarded at all, and has sides.
+    pub fn judged(&self) -> bool {
+        let far = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => !(ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified()),
+            IpAddr::V6(ip) => !(ip.is_multicast() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified()),
+        };
+        self.any().is_some_and(|f| matches!(f.proto, Proto::TCP | Proto::UDP) && far(f.client.ip) && far(f.server.ip))
+    }
     /// Both captures have it.
     pub fn both(&self) -> bool {
         self.flow.a.is_some() && self.flow.b.is_some()
@@ -114,6 +122,8 @@ pub struct View<'a> {
     pub stories: [&'a Story; 2],
     /// First and last moments at each point that the other recorded too (own clock).
     covered: PerTap<Option<(Time, Time)>>,
+    /// Shortest and (all but) longest time from each point to the other, as the aligned clocks show it.
+    travel: PerTap<(Span, Span)>,
 }
 
 impl<'a> View<'a> {
@@ -145,10 +155,15 @@ impl<'a> View<'a> {
         for (s, n) in strands.iter_mut().zip(near) {
             s.near = n;
         }
-        let mut view = Self { strands, clock, stories, covered: PerTap::default() };
+        let mut view = Self { strands, clock, stories, covered: PerTap::default(), travel: PerTap::default() };
         view.align();
         view.cover();
         view
+    }
+
+    /// Enough packets passed both ways that the fastest of them shows the path without queues.
+    pub fn timed(&self) -> bool {
+        self.clock.offset.is_some() && self.clock.samples.iter().all(|n| *n >= 30)
     }
 
     /// Least time (far clock less near clock) that a packet leaving `up` at its time `at` can show.
@@ -173,32 +188,45 @@ impl<'a> View<'a> {
         Some(Span::from_nanos(if up == Tap::A { diff.saturating_sub(offset) } else { diff.saturating_add(offset) }))
     }
 
-    /// Whether the other point was recording what passed `tap` at this time.
-    pub fn recorded(&self, tap: Tap, at: Time) -> bool {
-        if self.covered[tap].is_some_and(|(from, to)| from <= at && at <= to) {
-            return true;
-        }
-        let Some(offset) = self.clock.offset else { return false };
+    /// Whether the other point was recording when what left `tap` at this time must have got there, however long it took.
+    pub fn kept_after(&self, tap: Tap, at: Time) -> bool {
+        let (quick, slow) = (self.travel[tap].0, self.travel[tap].1);
+        self.within(tap, at, quick.nanos(), slow.nanos())
+    }
+
+    /// Whether the other point was recording when what was at `tap` at this time must have left it.
+    pub fn kept_before(&self, tap: Tap, at: Time) -> bool {
+        let (quick, slow) = (self.travel[tap.other()].0, self.travel[tap.other()].1);
+        self.within(tap, at, -slow.nanos(), -quick.nanos())
+    }
+
+    /// Whether the other capture runs from `early` to `late` nanoseconds after a moment at `tap`.
+    fn within(&self, tap: Tap, at: Time, early: i64, late: i64) -> bool {
         let other = &self.stories[tap.other().index()].source;
         let (Some(first), Some(last)) = (other.first, other.last) else { return false };
-        let there = if tap == Tap::A { at.plus(offset) } else { at.minus(offset) };
-        let margin = Span::from_nanos(self.clock.uncertainty.nanos().saturating_add(250_000_000));
-        first.plus(margin) <= there && there <= last.minus(margin)
+        if let Some(offset) = self.clock.offset {
+            let there = if tap == Tap::A { at.plus(offset) } else { at.minus(offset) };
+            return first <= there.plus(Span::from_nanos(early)) && there.plus(Span::from_nanos(late)) <= last;
+        }
+        // Without clocks: well inside the time in which packets of both are known.
+        const MARGIN: Span = Span::from_secs(1);
+        self.covered[tap].is_some_and(|(from, to)| from.plus(MARGIN) <= at && at <= to.minus(MARGIN))
     }
 
     fn align(&mut self) {
         for i in 0..self.strands.len() {
             let Some(s) = self.strands.get(i) else { continue };
-            if !s.both() || s.near.is_none() {
+            if !s.both() || !s.judged() || s.near.is_none() {
                 continue;
             }
             let mut lanes: PerSide<Lane<'a>> = PerSide { client: Lane::default(), server: Lane::default() };
             for side in Side::BOTH {
                 let Some(up) = s.up(side) else { continue };
                 let (near, far) = (s.items(up, side), s.items(up.other(), side));
-                let acked = Tap::BOTH
-                    .iter()
-                    .flat_map(|t| s.items(*t, side.peer()))
+                // As the receiver's own end has it: a forged acknowledgement acknowledges nothing.
+                let acked = s
+                    .items(up.other(), side.peer())
+                    .into_iter()
                     .filter(|i| i.d.flags.ack() && !i.d.flags.rst())
                     .map(|i| i.ack)
                     .max()
@@ -218,6 +246,7 @@ impl<'a> View<'a> {
     }
 
     fn cover(&mut self) {
+        let mut travel: PerTap<Vec<Span>> = PerTap::default();
         let mut out: PerTap<Option<(Time, Time)>> = PerTap::default();
         let mut add = |tap: Tap, t: Time| {
             let c = &mut out[tap];
@@ -229,10 +258,18 @@ impl<'a> View<'a> {
                 for (n, f) in s.lane[side].both() {
                     add(up, n.d.ts);
                     add(up.other(), f.d.ts);
+                    travel[up].extend(self.delay(up, n.d.ts, f.d.ts));
                 }
             }
         }
         self.covered = out;
+        for tap in Tap::BOTH {
+            let all = &mut travel[tap];
+            all.sort_unstable();
+            // A few packets that a host held back for long are not the path.
+            let slow = all.get(all.len().saturating_sub(1) * 995 / 1000).copied().unwrap_or(Span::ZERO);
+            self.travel[tap] = (all.first().copied().unwrap_or(Span::ZERO), slow);
+        }
     }
 }
 
@@ -263,7 +300,7 @@ type Common = (Side, Sample, i16);
 /// Packets that are certainly the same: alike in everything, and alone in that at both points.
 fn common(s: &Strand<'_>) -> Vec<Common> {
     let mut out = Vec::new();
-    if !s.both() {
+    if !s.both() || !s.judged() {
         return out;
     }
     for side in Side::BOTH {
@@ -276,12 +313,16 @@ fn common(s: &Strand<'_>) -> Vec<Common> {
                 }
                 let e = seen.entry((i.pos, i.ack, d.len, d.control(), d.head)).or_default();
                 match tap {
-                    Tap::A => *e = (e.0 + 1, e.1, d.ts, e.3, d.ttl, e.5),
-                    Tap::B => *e = (e.0, e.1 + 1, e.2, d.ts, e.4, d.ttl),
+                    Tap::A if e.0 == 0 => *e = (1, e.1, d.ts, e.3, d.ttl, e.5),
+                    Tap::B if e.1 == 0 => *e = (e.0, 1, e.2, d.ts, e.4, d.ttl),
+                    Tap::A => e.0 += 1,
+                    Tap::B => e.1 += 1,
                 }
             }
         }
-        let alone = seen.into_values().filter(|e| e.0 == 1 && e.1 == 1);
+        // A mirrored port doubles everything: then the first of each are taken.
+        let doubled = !seen.values().any(|e| e.0 == 1 || e.1 == 1);
+        let alone = seen.into_values().filter(|e| e.0 == e.1 && (e.0 == 1 || doubled));
         out.extend(alone.map(|e| (side, Sample { a: e.2, diff: e.3.since(e.2) }, i16::from(e.4) - i16::from(e.5))));
     }
     // The map has no order; everything that follows must not depend on that.

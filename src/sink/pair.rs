@@ -182,12 +182,20 @@ pub fn verdict(style: &Style, p: &Pairing, stories: [&Story; 2]) -> Vec<String> 
     }
     out.push(String::new());
     if p.findings.is_empty() {
-        out.push(style.paint(Paint::Bold, "Between the two points nothing was injected, changed, dropped or held back that these captures show."));
+        out.push(
+            style
+                .paint(Paint::Bold, "Between the two points nothing was injected, changed, dropped or held back that these captures show."),
+        );
     } else {
         let n = |g| p.findings.iter().filter(|f| f.finding.grade == g).count();
         let grades = [Grade::Confirmed, Grade::Likely, Grade::Possible].map(|g| (n(g), g.name()));
         let parts: Vec<String> = grades.iter().filter(|g| g.0 > 0).map(|g| format!("{} {}", g.0, g.1)).collect();
-        out.push(style.paint(Paint::Bold, &format!("{} between the two points: {}", counted(p.findings.len() as u64, "finding"), parts.join(", "))));
+        out.push(
+            style.paint(
+                Paint::Bold,
+                &format!("{} between the two points: {}", counted(p.findings.len() as u64, "finding"), parts.join(", ")),
+            ),
+        );
     }
     for f in &p.findings {
         out.extend(finding(style, f, stories));
@@ -219,7 +227,14 @@ fn way_line(from: Tap, path: &Path) -> String {
     let share = if w.sent == 0 { 0.0 } else { w.lost as f64 / w.sent as f64 };
     let delay = w.delay.map_or_else(String::new, |d| format!("; {} added, 95 % below {}", d.median, d.p95));
     let unsent = if w.unsent == 0 { String::new() } else { format!("; {} that were never sent", counted(w.unsent, "packet")) };
-    format!("{} → {}: {} of {} lost ({}){unsent}{delay}", from.name(), from.other().name(), w.lost, counted(w.sent, "packet"), percent(share))
+    format!(
+        "{} → {}: {} of {} lost ({}){unsent}{delay}",
+        from.name(),
+        from.other().name(),
+        w.lost,
+        counted(w.sent, "packet"),
+        percent(share)
+    )
 }
 
 fn finding(style: &Style, p: &PairFinding, stories: [&Story; 2]) -> Vec<String> {

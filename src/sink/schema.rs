@@ -336,7 +336,13 @@ fn pair() -> Fields {
         ("why_not", text_or_null()),
     ]);
     let stretch = || {
-        object(vec![("from_ts", time()), ("from_ts_ns", nanos()), ("sent", count()), ("lost", count()), ("delay_ms", json!({ "type": ["number", "null"] }))])
+        object(vec![
+            ("from_ts", time()),
+            ("from_ts_ns", nanos()),
+            ("sent", count()),
+            ("lost", count()),
+            ("delay_ms", json!({ "type": ["number", "null"] })),
+        ])
     };
     let path = || object(vec![("way", way()), ("over_time", list(stretch()))]);
     vec![
