@@ -93,8 +93,11 @@ fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
     run(plan::analysis(args, around), engine::run, args.quiet)
 }
 
+/// What a command does with its plan.
+type How = fn(&engine::Plan, &mut [Box<dyn Sink>]) -> Result<End, RunError>;
+
 /// Carries out what was planned.
-fn run(planned: Result<Analysis, Wrong>, how: fn(&engine::Plan, &mut [Box<dyn Sink>]) -> Result<End, RunError>, quiet: bool) -> ExitCode {
+fn run(planned: Result<Analysis, Wrong>, how: How, quiet: bool) -> ExitCode {
     let mut analysis = match planned {
         Ok(analysis) => analysis,
         Err(wrong) => return complain(&wrong.to_string(), exit::USAGE),

@@ -209,7 +209,7 @@ fn segment(f: &Item<'_>, far: &View<'_>, near: &View<'_>, same_key: &[usize], kn
     let alike = |i: &usize| near.items.get(*i).is_some_and(|n| n.d.like(f.d));
     let differs = |i: &usize| near.items.get(*i).is_some_and(|n| n.d.comparable(f.d) && !n.d.like(f.d));
     if let Some(other) = same_key.iter().find(|i| differs(i))
-        && !same_key.iter().any(|i| alike(i))
+        && !same_key.iter().any(alike)
     {
         return Far::Differs(*other);
     }

@@ -104,7 +104,7 @@ impl Claim {
 /// The record of a strand at a point.
 pub fn record<'a>(view: &View<'a>, s: &Strand<'_>, tap: Tap) -> Option<(&'a FlowRecord, Option<&'a Label>)> {
     let id = s.at(tap)?.id;
-    let story: &'a Story = view.stories[tap.index()];
+    let story: &'a Story = view.stories[tap];
     let i = story.flows.binary_search_by_key(&id, |f| f.id).ok()?;
     Some((story.flows.get(i)?, story.labels.get(i).and_then(Option::as_ref)))
 }

@@ -12,7 +12,7 @@ use crate::model::finding::{Control, Direction, Grade, Kind};
 use crate::model::frame::FrameNo;
 use crate::model::key::Proto;
 use crate::model::note::{Fact, Shape};
-use crate::model::pair::{PairFinding, Tap};
+use crate::model::pair::{PairFinding, PerTap, Tap};
 use crate::model::side::Side;
 use crate::model::time::{Span, Time};
 use hashbrown::HashMap;
@@ -31,44 +31,46 @@ const CHANCE: f64 = 1e-3;
 /// Arrivals at the far points, for both directions between the points.
 pub struct Arrivals {
     /// Departure times of packets that arrived, with the strand's index, ascending; by the point they left.
-    at: [Vec<(Time, usize)>; 2],
-    lost: [u64; 2],
+    at: PerTap<Vec<(Time, usize)>>,
+    lost: PerTap<u64>,
     flows: u64,
 }
 
 impl Arrivals {
     /// Collects them.
     pub fn of(view: &View<'_>) -> Self {
-        let mut out = Self { at: [Vec::new(), Vec::new()], lost: [0; 2], flows: 0 };
+        let mut out = Self { at: PerTap::default(), lost: PerTap::default(), flows: 0 };
         for (index, s) in view.strands.iter().enumerate() {
             out.flows += 1;
             for side in Side::BOTH {
                 let Some(up) = s.up(side) else { continue };
-                let list = &mut out.at[up.index()];
+                let list = &mut out.at[up];
                 for (n, state) in s.lane[side].sent() {
                     match state {
                         Near::Match(_) => list.push((n.d.ts, index)),
-                        Near::Lost if counts(n) && view.kept_after(up, n.d.ts) => out.lost[up.index()] += 1,
+                        Near::Lost if counts(n) && view.kept_after(up, n.d.ts) => out.lost[up] += 1,
                         _ => {}
                     }
                 }
             }
         }
-        out.at.iter_mut().for_each(|l| l.sort_unstable());
+        for tap in Tap::BOTH {
+            out.at[tap].sort_unstable();
+        }
         out
     }
 
     /// Packets of other strands that left `up` in a stretch of time and arrived.
     fn open(&self, up: Tap, from: Time, to: Time, own: usize) -> bool {
-        let list = &self.at[up.index()];
+        let list = &self.at[up];
         let at = list.partition_point(|p| p.0 < from);
         list.iter().skip(at).take_while(|p| p.0 <= to).any(|p| p.1 != own)
     }
 
     /// Upper bound of the share of packets lost in a direction by all others.
     fn share(&self, up: Tap, own_lost: u64) -> f64 {
-        let lost = self.lost[up.index()].saturating_sub(own_lost) as f64 + 1.0;
-        lost / (self.at[up.index()].len() as f64 + lost + 1.0)
+        let lost = self.lost[up].saturating_sub(own_lost) as f64 + 1.0;
+        lost / (self.at[up].len() as f64 + lost + 1.0)
     }
 }
 
@@ -181,11 +183,14 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap)
             }
             Near::Missed => run.clear(),
             // Of lone acknowledgements some may be thinned out; here none arrives any more.
-            Near::Lost if n.d.what != What::Error && view.kept_after(up, n.d.ts) => {
-                // A decoy that is to die on the way does.
-                if least_ttl.is_none_or(|t| n.d.ttl.saturating_add(3) >= t) && !n.d.flags.rst() {
-                    run.push(n);
-                }
+            // A decoy that is to die on the way does.
+            Near::Lost
+                if n.d.what != What::Error
+                    && !n.d.flags.rst()
+                    && view.kept_after(up, n.d.ts)
+                    && least_ttl.is_none_or(|t| n.d.ttl.saturating_add(3) >= t) =>
+            {
+                run.push(n);
             }
             _ => {}
         }
@@ -263,8 +268,8 @@ fn found(view: &View<'_>, ledger: &Ledger, arrivals: &Arrivals, x: &Suspect<'_, 
     );
     claim.control.push(Control {
         kind: "other_packets_same_way",
-        n: u32::try_from(arrivals.at[up.index()].len() as u64 + arrivals.lost[up.index()]).unwrap_or(u32::MAX),
-        ok: u32::try_from(arrivals.at[up.index()].len()).unwrap_or(u32::MAX),
+        n: u32::try_from(arrivals.at[up].len() as u64 + arrivals.lost[up]).unwrap_or(u32::MAX),
+        ok: u32::try_from(arrivals.at[up].len()).unwrap_or(u32::MAX),
     });
     claim.excluded("packet loss", format!("a chance of {chance:.0e} at the loss that others had"));
     claim.excluded("outage of the path", "others' packets arrived in the same moments");

@@ -205,7 +205,7 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         proofs.chance *= ledger.arrival_miss_rate(up).powi(k);
     }
     if let Some((ttls, own)) = odd_ttl(lane, &found) {
-        claim.fact("its TTL is none that packets of this sender have here", format!("{ttls}"), own, &frames);
+        claim.fact("its TTL is none that packets of this sender have here", ttls, own, &frames);
         proofs.chance *= 0.05;
     }
     claim.grade = match (proofs.n, proofs.chance) {

@@ -61,7 +61,7 @@ impl Ledger {
             }
         }
         for tap in Tap::BOTH {
-            let source = &view.stories[tap.index()].source;
+            let source = &view.stories[tap].source;
             let drops = source.drops.unwrap_or(0);
             l.out[tap].missed = l.out[tap].missed.max(drops);
             l.into[tap].missed = l.into[tap].missed.max(drops);

@@ -131,7 +131,7 @@ fn has_flow(f: &Finding, tap: Tap) -> impl Iterator<Item = FlowId> + '_ {
 
 /// What an end alone made of the flows of a finding.
 fn end_said(view: &View<'_>, f: &PairFinding, tap: Tap) -> EndSaid {
-    let story = view.stories[tap.index()];
+    let story = view.stories[tap];
     let flows: HashSet<FlowId> = has_flow(&f.finding, tap).collect();
     let said = |verdict, finding: Option<&Finding>, says: String| EndSaid { tap, finding: finding.map(|g| g.id.clone()), verdict, says };
     if flows.is_empty() {
@@ -185,7 +185,7 @@ fn not_between(view: &View<'_>, found: &[PairFinding]) -> Vec<EndSaid> {
         }
     }
     for tap in Tap::BOTH {
-        for g in &view.stories[tap.index()].findings {
+        for g in &view.stories[tap].findings {
             if found.iter().any(|f| f.finding.flows.iter().any(|id| g.flows.contains(id))) {
                 continue;
             }

@@ -119,7 +119,7 @@ pub struct View<'a> {
     /// The clocks.
     pub clock: Clock,
     /// Stories, for names, labels and each end's own findings.
-    pub stories: [&'a Story; 2],
+    pub stories: PerTap<&'a Story>,
     /// First and last moments at each point that the other recorded too (own clock).
     covered: PerTap<Option<(Time, Time)>>,
     /// Shortest and (all but) longest time from each point to the other, as the aligned clocks show it.
@@ -128,7 +128,7 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// Lays both captures side by side.
-    pub fn of(stories: [&'a Story; 2], a: &'a Tape, b: &'a Tape) -> Self {
+    pub fn of([story_a, story_b]: [&'a Story; 2], a: &'a Tape, b: &'a Tape) -> Self {
         let first = flows::couples(a, b, None);
         let strands: Vec<Strand<'a>> = first.iter().map(|c| couple(a, b, c)).collect();
         let seen: Vec<_> = strands.iter().map(common).collect();
@@ -155,6 +155,7 @@ impl<'a> View<'a> {
         for (s, n) in strands.iter_mut().zip(near) {
             s.near = n;
         }
+        let stories = PerTap { a: story_a, b: story_b };
         let mut view = Self { strands, clock, stories, covered: PerTap::default(), travel: PerTap::default() };
         view.align();
         view.cover();
@@ -202,7 +203,7 @@ impl<'a> View<'a> {
 
     /// Whether the other capture runs from `early` to `late` nanoseconds after a moment at `tap`.
     fn within(&self, tap: Tap, at: Time, early: i64, late: i64) -> bool {
-        let other = &self.stories[tap.other().index()].source;
+        let other = &self.stories[tap.other()].source;
         let (Some(first), Some(last)) = (other.first, other.last) else { return false };
         if let Some(offset) = self.clock.offset {
             let there = if tap == Tap::A { at.plus(offset) } else { at.minus(offset) };
@@ -297,6 +298,11 @@ fn couple<'a>(a: &'a Tape, b: &'a Tape, c: &Couple) -> Strand<'a> {
 /// A packet seen once at each point: its sender's side, and its times.
 type Common = (Side, Sample, i16);
 
+/// Position, acknowledgement, length, control bits, hash.
+type Alike = (i64, i64, u32, u16, u64);
+/// How often at A and B, and the first time and TTL at each.
+type Twice = (u32, u32, Time, Time, u8, u8);
+
 /// Packets that are certainly the same: alike in everything, and alone in that at both points.
 fn common(s: &Strand<'_>) -> Vec<Common> {
     let mut out = Vec::new();
@@ -304,7 +310,7 @@ fn common(s: &Strand<'_>) -> Vec<Common> {
         return out;
     }
     for side in Side::BOTH {
-        let mut seen: HashMap<(i64, i64, u32, u16, u64), (u32, u32, Time, Time, u8, u8)> = HashMap::new();
+        let mut seen: HashMap<Alike, Twice> = HashMap::new();
         for tap in Tap::BOTH {
             for i in s.items(tap, side) {
                 let d = i.d;

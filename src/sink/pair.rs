@@ -181,7 +181,9 @@ pub fn verdict(style: &Style, p: &Pairing, stories: [&Story; 2]) -> Vec<String> 
         out.extend(wrapped(style, 2, &format!("Cannot show {}: {}", c.claim, c.why)));
     }
     out.push(String::new());
-    if p.findings.is_empty() {
+    if both(p) == 0 {
+        out.push(style.paint(Paint::Bold, "Nothing can be said: no connection was seen at both points."));
+    } else if p.findings.is_empty() {
         out.push(
             style
                 .paint(Paint::Bold, "Between the two points nothing was injected, changed, dropped or held back that these captures show."),
