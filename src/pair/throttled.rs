@@ -189,9 +189,8 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
             "policing"
         };
         (mechanism, loss_bins)
-    } else if alone_in_waiting(g, others())? {
-        ("shaping", waits)
     } else {
+        // Waiting without loss proves nothing: queues that all share are waited in unevenly. The delay over time is told, not judged.
         return None;
     };
     let spread = (unique(&when), when.last()?.saturating_sub(*when.first()?));
@@ -286,24 +285,6 @@ fn waits(g: &Group, load: &Load) -> Vec<usize> {
     let mut out: Vec<usize> = g.packets.iter().filter(|p| p.data && p.wait.is_some_and(|w| w >= WAIT)).map(|p| load.bin(p.at)).collect();
     out.dedup();
     out
-}
-
-/// Whether packets of this group waited while those of others, leaving in the same moments, did not. `None` if there is nothing to compare.
-fn alone_in_waiting<'g>(g: &Group, others: impl Iterator<Item = &'g Group>) -> Option<bool> {
-    const MOMENT: Span = Span::from_millis(150);
-    let mut there: Vec<(Time, Span)> = others.flat_map(|g| &g.packets).filter_map(|p| Some((p.at, p.wait?))).collect();
-    there.sort_unstable();
-    let (mut alone, mut together) = (0u32, 0u32);
-    for p in g.packets.iter().filter(|p| p.data && p.wait.is_some_and(|w| w >= WAIT)) {
-        let from = there.partition_point(|t| t.0 < p.at.minus(MOMENT));
-        let near = there.iter().skip(from).take_while(|t| t.0 <= p.at.plus(MOMENT)).map(|t| t.1).min();
-        match (near, p.wait) {
-            (Some(o), Some(w)) if o.nanos() * 3 <= w.nanos() => alone += 1,
-            (Some(_), _) => together += 1,
-            (None, _) => {}
-        }
-    }
-    (alone + together >= 20).then_some(alone >= 4 * together)
 }
 
 /// Bytes in a second that no bucket refuses.
