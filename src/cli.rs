@@ -46,6 +46,8 @@ pub enum Command {
     Analyze(AnalyzeArgs),
     /// Watch network interfaces
     Live(LiveArgs),
+    /// Compare two captures of the same connections, taken at two places
+    Pair(PairArgs),
     /// Run every case under a directory and compare
     Verify(VerifyArgs),
     /// Only the evidence of a finding, as a small capture
@@ -260,6 +262,69 @@ pub enum Sandbox {
     Best,
     /// Keep everything
     Off,
+}
+
+/// Arguments of `pair`.
+#[derive(Args, Debug, Clone)]
+pub struct PairArgs {
+    /// A capture taken at one place, e.g. at the client
+    pub a: PathBuf,
+    /// A capture of the same connections taken at another place, e.g. at the server
+    pub b: PathBuf,
+    /// JSON Lines on standard output, and nothing else there
+    #[arg(long)]
+    pub json: bool,
+    /// Also write KIND to PATH; kinds: jsonl
+    #[arg(long, value_name = "KIND=PATH")]
+    pub out: Vec<String>,
+    /// Add or override services
+    #[arg(long, value_name = "FILE")]
+    pub services: Vec<PathBuf>,
+    /// Worker threads [default: one for each processor]
+    #[arg(short = 'j', long = "jobs", value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// Most flows followed at a time
+    #[arg(long, value_name = "N", default_value_t = Count(DEFAULT_MAX_FLOWS))]
+    pub max_flows: Count,
+    /// Most memory for flows and packets, e.g. 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value_t = Size(DEFAULT_MAX_MEMORY))]
+    pub max_memory: Size,
+    /// Exit with 1 if a finding has at least this grade
+    #[arg(long, value_name = "GRADE")]
+    pub fail_on: Option<FailOn>,
+    /// Packets a capture may have lost before the run counts as degraded
+    #[arg(long, value_name = "PERCENT", default_value_t = Percent::default())]
+    pub max_drop: Percent,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Print only how many findings there are
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more: all facts and the innocent causes weighed
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl From<&PairArgs> for AnalyzeArgs {
+    /// The analysis of both captures, by the same options.
+    fn from(p: &PairArgs) -> Self {
+        Self {
+            inputs: vec![p.a.clone(), p.b.clone()],
+            json: p.json,
+            out: p.out.clone(),
+            services: p.services.clone(),
+            jobs: p.jobs,
+            max_flows: p.max_flows,
+            max_memory: p.max_memory,
+            fail_on: p.fail_on,
+            max_drop: p.max_drop,
+            color: p.color,
+            quiet: p.quiet,
+            verbose: p.verbose,
+            ..Self::default()
+        }
+    }
 }
 
 /// Arguments of `verify`.

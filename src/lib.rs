@@ -20,6 +20,7 @@
 //! | [`classify`] | names the service, and by which facts; services are TOML files | invent a rule in code |
 //! | [`detect`] | says what the network seems to have done, how sure, on which frames, and what else it could be | hold state |
 //! | [`collect`] | restores capture order, judges the capture's quality, lays related flows side by side | re-read packets |
+//! | [`pair`] | lays two captures of the same connections side by side: what was sent, what arrived | see payload, only digests |
 //! | [`sink`] | renders: JSON Lines, the human verdict, the HTML report, the live screen, metrics, evidence, pages of detectors, the schema | compute a verdict |
 //! | [`engine`] | walks batches through the rooms; the only threads, channels and joins | contain protocol or policy |
 //!
@@ -115,6 +116,7 @@ pub mod inspect;
 pub mod live;
 pub mod model;
 pub mod packet;
+pub mod pair;
 pub mod plan;
 #[cfg(feature = "live")]
 pub mod sandbox;

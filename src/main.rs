@@ -9,8 +9,8 @@ use std::sync::Arc;
 use tamperscope::cli::{AnalyzeArgs, Cli, Command, LiveArgs, RulesCommand, SliceArgs, VerifyArgs};
 use tamperscope::engine::{self, RunError};
 use tamperscope::model::story::End;
-use tamperscope::plan::{self, Surroundings};
-use tamperscope::sink::{cards, schema, text};
+use tamperscope::plan::{self, Analysis, Surroundings, Wrong};
+use tamperscope::sink::{Sink, cards, schema, text};
 use tamperscope::{slice, verify};
 
 mod doctor;
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         None => analyze(&cli.analyze, &around),
         Some(Command::Analyze(args)) => analyze(&args, &around),
         Some(Command::Live(args)) => watch(&args, &around),
+        Some(Command::Pair(args)) => run(plan::comparison(&args, &around), engine::pair, args.quiet),
         Some(Command::Verify(args)) => verify_cases(&args),
         Some(Command::Slice(args)) => slice_of(&args),
         Some(Command::Explain(args)) => explain(&args.rule, &around),
@@ -91,15 +92,23 @@ fn failed(e: &RunError) -> ExitCode {
 }
 
 fn analyze(args: &AnalyzeArgs, around: &Surroundings) -> ExitCode {
-    let mut analysis = match plan::analysis(args, around) {
+    run(plan::analysis(args, around), engine::run, args.quiet)
+}
+
+/// What a command does with its plan.
+type How = fn(&engine::Plan, &mut [Box<dyn Sink>]) -> Result<End, RunError>;
+
+/// Carries out what was planned.
+fn run(planned: Result<Analysis, Wrong>, how: How, quiet: bool) -> ExitCode {
+    let mut analysis = match planned {
         Ok(analysis) => analysis,
         Err(wrong) => return complain(&wrong.to_string(), exit::USAGE),
     };
     if let Err(e) = stop_on_signal(&analysis.plan) {
         complain(&format!("signals will end the run without a summary: {e}"), 0);
     }
-    match engine::run(&analysis.plan, &mut analysis.sinks) {
-        Ok(end) => finished(&end, args.quiet),
+    match how(&analysis.plan, &mut analysis.sinks) {
+        Ok(end) => finished(&end, quiet),
         Err(e) => failed(&e),
     }
 }

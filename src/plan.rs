@@ -1,6 +1,6 @@
 //! What the command line means: names checked, directories expanded, style and outputs decided.
 
-use crate::cli::{AnalyzeArgs, Cli, Color};
+use crate::cli::{AnalyzeArgs, Cli, Color, PairArgs};
 use crate::engine;
 use crate::sink::human::{Human, Style};
 use crate::sink::jsonl::Jsonl;
@@ -159,6 +159,31 @@ fn twice(kind: &str, inputs: &[PathBuf]) -> Result<(), Wrong> {
 /// Whether two names lead to the same file that exists.
 fn same_file(a: &Path, b: &Path) -> bool {
     fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b && b.is_file()))
+}
+
+/// What the arguments of `pair` mean: two captures, each a file that can be read twice.
+///
+/// # Errors
+/// As [`analysis`]; also for standard input, directories and outputs that cannot show two captures.
+pub fn comparison(args: &PairArgs, around: &Surroundings) -> Result<Analysis, Wrong> {
+    pairable(args)?;
+    analysis(&args.into(), around)
+}
+
+/// Refuses what `pair` cannot do.
+///
+/// # Errors
+/// A sentence for the user.
+pub fn pairable(args: &PairArgs) -> Result<(), Wrong> {
+    for path in [&args.a, &args.b] {
+        if path.as_os_str() == "-" || path.is_dir() {
+            return Err(Wrong(format!("{}: pair reads each capture twice and takes two files", path.display())));
+        }
+    }
+    match args.out.iter().find(|o| !o.starts_with("jsonl=")) {
+        Some(other) => Err(Wrong(format!("--out {other}: pair writes jsonl only"))),
+        None => Ok(()),
+    }
 }
 
 /// A closed pipe ends the run, unless files are being written beside it.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Rooms that never call each other.
-const ROOMS: [&str; 9] = ["capture", "packet", "flow", "stream", "inspect", "classify", "detect", "collect", "sink"];
+const ROOMS: [&str; 10] = ["capture", "packet", "flow", "stream", "inspect", "classify", "detect", "collect", "pair", "sink"];
 
 /// What a door of the house may open to. `None`: a door in front (cli, plan, main, verify, …).
 fn may_import(from: &str, to: &str) -> bool {

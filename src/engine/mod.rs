@@ -12,6 +12,7 @@ mod glance;
 mod ledger;
 #[cfg(feature = "live")]
 mod memory;
+mod pair;
 mod progress;
 #[cfg(feature = "live")]
 mod pulse;
@@ -26,6 +27,7 @@ pub mod watch;
 mod window;
 
 pub use crate::classify::ServiceInfo;
+pub use pair::pair;
 pub use reader::shard_of;
 
 use crate::classify;
@@ -47,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 const BATCHES_IN_FLIGHT: usize = 16;
 
 /// What a run is to do, with every name checked.
+#[derive(Clone)]
 pub struct Plan {
     /// Files to analyse, in order; `-` is standard input.
     pub inputs: Vec<PathBuf>,
@@ -208,12 +211,7 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
 
 /// What is known before the first source.
 fn run_info(plan: &Plan, book: &classify::Book) -> RunInfo {
-    RunInfo {
-        version: env!("CARGO_PKG_VERSION"),
-        args_shown: args_shown(plan),
-        rules_sha256: Some(rules_sha256(book)),
-        cards: crate::detect::ALL.iter().map(|d| d.card()).collect(),
-    }
+    RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(book)), cards: cards() }
 }
 
 /// The options that can change what the run tells, in one spelling and order. A service file is named without its folder: records say
@@ -243,7 +241,7 @@ fn rules_sha256(book: &classify::Book) -> String {
 
 /// All detectors' cards, in the order in which they judge.
 pub fn cards() -> Vec<&'static Card> {
-    detect::ALL.iter().map(|d| d.card()).collect()
+    detect::ALL.iter().map(|d| d.card()).chain(&crate::pair::CARDS).collect()
 }
 
 /// The services known, the user's files included.

@@ -33,6 +33,10 @@ pub enum Kind {
     BlockPage,
     /// Punishment that outlives its trigger.
     Residual,
+    /// A packet that nobody sent and that no kind above names (two captures only).
+    PacketInjection,
+    /// A packet changed on its way, in a manner no kind above names (two captures only).
+    PacketRewriting,
 }
 
 impl Kind {
@@ -50,6 +54,8 @@ impl Kind {
             Self::IpBlocking => "ip_blocking",
             Self::BlockPage => "block_page",
             Self::Residual => "residual",
+            Self::PacketInjection => "packet_injection",
+            Self::PacketRewriting => "packet_rewriting",
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod note;
 pub mod oddity;
 pub mod pace;
 pub mod packet;
+pub mod pair;
 pub mod piece;
 pub mod pulse;
 pub mod rare;

@@ -6,11 +6,12 @@
 use super::human::Style;
 use super::json::Json;
 use super::output::{NewFile, Output};
-use super::{RunInfo, SCHEMA, Sink, community, filter, labels, names, ooni, rates};
+use super::{RunInfo, SCHEMA, Sink, community, filter, labels, names, ooni, pair, rates};
 use crate::model::finding::{Direction, Finding};
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::label::Label;
 use crate::model::note::Fact;
+use crate::model::pair::{PairFinding, PairFlow, Pairing};
 use crate::model::pulse::{Losses, Pulse, Stats};
 use crate::model::side::{PerSide, Side};
 use crate::model::signature;
@@ -195,7 +196,7 @@ impl<W: Output> Jsonl<W> {
         self.end_record()
     }
 
-    fn flow(&mut self, f: &FlowRecord, label: Option<&Label>, dns_names: &[Box<str>]) -> io::Result<()> {
+    fn flow(&mut self, f: &FlowRecord, label: Option<&Label>, dns_names: &[Box<str>], pair: Option<&PairFlow>) -> io::Result<()> {
         self.begin_record("flow");
         self.scratch.clear();
         community::push(&mut self.scratch, f.proto, f.client, f.server);
@@ -262,22 +263,28 @@ impl<W: Output> Jsonl<W> {
             None => j.null(),
         }
         labels::call(j, f);
+        if let Some(pair) = pair {
+            pair::of_flow(j, pair);
+        }
         self.wrote.flow += 1;
         self.end_record()
     }
 
-    fn finding(&mut self, f: &Finding, story: &Story, supersedes: Option<&str>) -> io::Result<()> {
+    fn finding(&mut self, f: &Finding, stories: &[&Story], pair: Option<&PairFinding>, supersedes: Option<&str>) -> io::Result<()> {
         self.begin_record("finding");
-        let flows = || f.flows.iter().filter_map(|id| find(story, *id));
+        let all = || f.flows.iter().filter_map(|id| stories.iter().find_map(|s| find(s, *id)));
+        // A filter is for one capture: that of the first story.
+        let own = stories.first().map_or(0, |s| s.source.index);
+        let flows = || all().filter(|f| f.id.source == own);
         let j = &mut self.json;
         j.key("id").str(&f.id);
-        j.key("source").plain(format_args!("s{}", story.source.index));
+        j.key("source").plain(format_args!("s{own}"));
         j.key("rule").str(f.rule);
         j.key("kind").str(f.kind.name());
         j.key("mechanism").str(f.mechanism);
         j.key("grade").str(f.grade.name());
         j.key("flows").open_list();
-        for flow in flows() {
+        for flow in all() {
             j.open();
             j.key("flow_id").plain(format_args!("s{}f{}", flow.id.source, flow.id.frame.0));
             j.key("proto").str(&flow.proto.name());
@@ -312,7 +319,7 @@ impl<W: Output> Jsonl<W> {
             None => j.null(),
         }
         j.key("evidence").open_list();
-        for e in &f.evidence {
+        for (i, e) in f.evidence.iter().enumerate() {
             j.open();
             j.key("says").str(&e.says);
             j.key("value").str(&e.value);
@@ -322,6 +329,9 @@ impl<W: Output> Jsonl<W> {
                 j.int(n.0);
             }
             j.close_list();
+            if let Some(frames) = pair.and_then(|p| p.evidence_b.get(i)) {
+                pair::frames(j, "frames_b", frames);
+            }
             j.close();
         }
         j.close_list();
@@ -349,6 +359,10 @@ impl<W: Output> Jsonl<W> {
         j.key("ooni_failure").str_or_null(f.ooni_failure);
         j.key("resembles").strs(f.resembles.iter().copied());
         j.key("supersedes").str_or_null(supersedes);
+        if let Some(p) = pair {
+            let theirs = all().filter(|f| f.id.source != own);
+            pair::of_finding(j, p, filter::of_flows(theirs));
+        }
         self.wrote.finding += 1;
         self.end_record()
     }
@@ -462,10 +476,10 @@ impl<W: Output> Sink for Jsonl<W> {
         for (i, flow) in story.flows.iter().enumerate() {
             let label = story.labels.get(i).and_then(Option::as_ref);
             let dns_names = story.dns_names.get(i).map_or(&[][..], Vec::as_slice);
-            self.flow(flow, label, dns_names)?;
+            self.flow(flow, label, dns_names, None)?;
         }
         for finding in &story.findings {
-            self.finding(finding, story, None)?;
+            self.finding(finding, &[story], None, None)?;
         }
         for service in &story.services {
             self.service(service, story.source.index)?;
@@ -481,14 +495,14 @@ impl<W: Output> Sink for Jsonl<W> {
             let Some(flow) = story.flows.get(i) else { continue };
             let label = story.labels.get(i).and_then(Option::as_ref);
             let dns_names = story.dns_names.get(i).map_or(&[][..], Vec::as_slice);
-            self.flow(flow, label, dns_names)?;
+            self.flow(flow, label, dns_names, None)?;
         }
         Ok(())
     }
 
     fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
         for n in pulse.news {
-            self.finding(&n.finding, pulse.story, n.supersedes.as_deref())?;
+            self.finding(&n.finding, &[pulse.story], None, n.supersedes.as_deref())?;
         }
         self.stats(pulse.stats)?;
         if pulse.last {
@@ -498,6 +512,26 @@ impl<W: Output> Sink for Jsonl<W> {
             }
         }
         self.out.flush()
+    }
+
+    fn pair(&mut self, pairing: &Pairing, ends: [&Story; 2]) -> io::Result<()> {
+        for story in ends {
+            self.source(&story.source)?;
+        }
+        let known = pair::by_flow(pairing);
+        for story in ends {
+            for (i, flow) in story.flows.iter().enumerate() {
+                let label = story.labels.get(i).and_then(Option::as_ref);
+                let dns_names = story.dns_names.get(i).map_or(&[][..], Vec::as_slice);
+                self.flow(flow, label, dns_names, known.get(&flow.id).copied())?;
+            }
+        }
+        for f in &pairing.findings {
+            self.finding(&f.finding, &ends, Some(f), None)?;
+        }
+        self.begin_record("pair");
+        pair::record(&mut self.json, pairing, ends);
+        self.end_record()
     }
 
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {

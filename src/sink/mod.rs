@@ -19,10 +19,12 @@
 //! | `community` | Community ID v1 |
 //! | `evidence` | the packets of a live capture's findings |
 //! | `filter` | Wireshark display filters |
+//! | `pair` | two captures compared: what `jsonl` and `human` say of them |
 //! | `output` | files that appear complete or not at all; pipes that may close early |
 //! | `pcapng` | the capture with findings as comments, and the writer of its blocks |
 
 use crate::model::finding::Card;
+use crate::model::pair::Pairing;
 use crate::model::piece::Piece;
 use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
@@ -47,6 +49,7 @@ pub mod metrics;
 pub mod names;
 pub mod ooni;
 pub mod output;
+mod pair;
 pub mod pcapng;
 mod rates;
 #[cfg(test)]
@@ -106,6 +109,11 @@ pub trait Sink: Send {
     /// A piece of the source whose story was told last, in capture order.
     fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
         let _ = piece;
+        Ok(())
+    }
+    /// Two captures, compared: in place of their stories.
+    fn pair(&mut self, pairing: &Pairing, ends: [&Story; 2]) -> io::Result<()> {
+        let _ = (pairing, ends);
         Ok(())
     }
     /// The run ends; everything must be flushed.

@@ -1,12 +1,14 @@
-//! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, none is optional.
+//! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, and none is optional but those that
+//! only the comparison of two captures writes.
 
 use super::{SCHEMA, ooni};
+use crate::model::pair::EndVerdict;
 use crate::model::signature;
 use crate::model::throttle::Limiter;
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
-pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "app", "stats", "end"];
+pub const TYPES: &[&str] = &["run", "source", "flow", "finding", "service", "app", "stats", "pair", "end"];
 
 /// Role names.
 const ROLES: &[&str] = &["chat", "media", "call", "push", "web", "api"];
@@ -25,6 +27,8 @@ const KINDS: &[&str] = &[
     "ip_blocking",
     "block_page",
     "residual",
+    "packet_injection",
+    "packet_rewriting",
 ];
 
 /// The schema of any line.
@@ -51,6 +55,7 @@ pub fn record(kind: &str) -> Value {
         "service" => service(),
         "stats" => stats(),
         "app" => app(),
+        "pair" => pair(),
         "end" => end(),
         _ => return Value::Bool(false),
     };
@@ -61,7 +66,20 @@ pub fn record(kind: &str) -> Value {
         // Files lose nothing while they are read.
         required.retain(|key| key != "losses");
     }
-    schema
+    let paired = match kind {
+        "flow" => vec![("pair", flow_pair())],
+        "finding" => finding_pair(),
+        _ => Vec::new(),
+    };
+    with_optional(schema, paired)
+}
+
+/// An object that may have these keys too.
+fn with_optional(mut object: Value, fields: Fields) -> Value {
+    for (key, schema) in fields {
+        object["properties"][key] = schema;
+    }
+    object
 }
 
 type Fields = Vec<(&'static str, Value)>;
@@ -316,6 +334,7 @@ fn finding() -> Fields {
     ]);
     let flows = object(vec![("flow_id", flow_id()), ("proto", text()), ("client", endpoint()), ("server", endpoint())]);
     let evidence = object(vec![("says", text()), ("value", text()), ("expected", text()), ("frames", list(count()))]);
+    let evidence = with_optional(evidence, vec![("frames_b", list(count()))]);
     vec![
         ("id", text()),
         ("source", source_id()),
@@ -409,6 +428,75 @@ fn app() -> Fields {
         ("flows", count()),
         ("services", list(text())),
         ("findings", list(text())),
+    ]
+}
+
+fn way() -> Value {
+    let number = || json!({ "type": "number" });
+    let delay = object(vec![("min", number()), ("median", number()), ("p95", number())]);
+    let counts = ["sent", "arrived", "lost", "unsent", "missed"].map(|k| (k, count()));
+    object(counts.into_iter().chain([("delay_ms", or_null(delay))]).collect())
+}
+
+/// `pair` in a flow record, when two captures are compared.
+fn flow_pair() -> Value {
+    let id = || json!({ "type": ["string", "null"], "pattern": "^s[0-9]+f[0-9]+$" });
+    object(vec![
+        ("a", id()),
+        ("b", id()),
+        ("matched", word_or_null(&["tuple", "content"])),
+        ("near_client", word_or_null(&["A", "B"])),
+        ("c2s", way()),
+        ("s2c", way()),
+        ("changes", list(text())),
+        ("terminated", yes_no()),
+    ])
+}
+
+fn ends() -> Value {
+    let verdicts: Vec<&str> = EndVerdict::ALL.iter().map(|v| v.name()).collect();
+    list(object(vec![("source", source_id()), ("finding", text_or_null()), ("verdict", one_of(&verdicts)), ("says", text())]))
+}
+
+/// What a finding of two captures has besides.
+fn finding_pair() -> Fields {
+    vec![
+        ("sources", list(source_id())),
+        ("frames_b", list(count())),
+        ("wireshark_filter_b", text_or_null()),
+        ("wireshark_flow_filter_b", text_or_null()),
+        ("ends", ends()),
+    ]
+}
+
+fn pair() -> Fields {
+    let number_or_null = || json!({ "type": ["number", "null"] });
+    let samples = object(vec![("a_to_b", count()), ("b_to_a", count())]);
+    let clock = object(vec![
+        ("offset_ms", number_or_null()),
+        ("uncertainty_ms", number_or_null()),
+        ("drift_ppm", json!({ "type": "number" })),
+        ("samples", samples),
+        ("why_not", text_or_null()),
+    ]);
+    let stretch = || {
+        object(vec![
+            ("from_ts", time()),
+            ("from_ts_ns", nanos()),
+            ("sent", count()),
+            ("lost", count()),
+            ("delay_ms", json!({ "type": ["number", "null"] })),
+        ])
+    };
+    let path = || object(vec![("way", way()), ("over_time", list(stretch()))]);
+    vec![
+        ("sources", list(source_id())),
+        ("clock", clock),
+        ("flows", object(vec![("a", count()), ("b", count()), ("both", count())])),
+        ("a_to_b", path()),
+        ("b_to_a", path()),
+        ("not_between", ends()),
+        ("cannot_claim", list(object(vec![("claim", text()), ("why", text())]))),
     ]
 }
 

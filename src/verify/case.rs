@@ -11,6 +11,8 @@ use toml::Spanned;
 #[derive(Debug)]
 pub struct Case {
     pub input: Vec<PathBuf>,
+    /// The inputs are two captures to be compared.
+    pub pair: bool,
     pub args: Vec<String>,
     pub exit: Option<i32>,
     pub expect: Vec<Claim>,
@@ -56,6 +58,8 @@ pub struct Mistake {
 struct File {
     input: Spanned<Inputs>,
     #[serde(default)]
+    command: Command,
+    #[serde(default)]
     args: Vec<String>,
     exit: Option<i32>,
     #[serde(default)]
@@ -64,6 +68,15 @@ struct File {
     forbid: Vec<Forbid>,
     #[serde(default)]
     want: bool,
+}
+
+/// What is run.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
+enum Command {
+    #[default]
+    Analyze,
+    Pair,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +118,10 @@ impl Case {
         if input.is_empty() {
             return Err(mistake(Some(span), "input names no file".into()));
         }
+        let pair = file.command == Command::Pair;
+        if pair && input.len() != 2 {
+            return Err(mistake(Some(span), "pair compares two captures: input must name two files".into()));
+        }
         let claim = |kind: Spanned<String>, filter: Option<Spanned<toml::Table>>, count: Count| {
             let at = kind.span();
             let kind = kind.into_inner();
@@ -137,7 +154,7 @@ impl Case {
         for f in file.forbid {
             forbid.push(claim(f.kind, f.filter, Count { op: Op::Equal, n: 0 })?);
         }
-        Ok(Self { input, args: file.args, exit: file.exit, expect, forbid, want: file.want })
+        Ok(Self { input, pair, args: file.args, exit: file.exit, expect, forbid, want: file.want })
     }
 }
 
@@ -257,6 +274,8 @@ mod tests {
             ("input = 'a'\n[[forbid]]\ntype = 'flow'\ncount = 0\n", 4, "unknown field `count`"),
             ("input = 'a'\nexit = 'x'\n", 2, "invalid type"),
             ("input = []\n", 1, "input names no file"),
+            ("command = 'pair'\ninput = ['a']\n", 2, "pair compares two captures"),
+            ("input = 'a'\ncommand = 'peer'\n", 2, "unknown variant `peer`"),
             ("input = 3\n", 1, "input must be a file name"),
             ("exit = 1\n", 1, "missing field `input`"),
             ("input = 'a'\n[[expect\n", 2, ""),

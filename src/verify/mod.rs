@@ -87,7 +87,7 @@ fn run_case(dir: &Path, options: &Options) -> Verdict {
         Err(case::Mistake { line, says }) => return Verdict::Bad(format!("{}:{line}: {says}", file.display())),
     };
     let bad = |says: String| Verdict::Bad(format!("{}: {says}", file.display()));
-    let mut args = match arguments(&case.args) {
+    let mut args = match arguments(&case) {
         Ok(args) => args,
         Err(says) => return bad(says),
     };
@@ -102,7 +102,7 @@ fn run_case(dir: &Path, options: &Options) -> Verdict {
     for services in &mut args.services {
         *services = dir.join(&services);
     }
-    let ran = match catch_unwind(AssertUnwindSafe(|| run(&args, dir, options))) {
+    let ran = match catch_unwind(AssertUnwindSafe(|| run(&args, case.pair, dir, options))) {
         Ok(ran) => ran,
         Err(panic) => {
             let says = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
@@ -127,10 +127,16 @@ fn run_case(dir: &Path, options: &Options) -> Verdict {
 }
 
 /// A case's arguments, through the parser that users meet.
-fn arguments(typed: &[String]) -> Result<AnalyzeArgs, String> {
-    let line = ["tamperscope", "analyze"].into_iter().map(str::to_owned).chain(typed.iter().cloned());
+fn arguments(case: &case::Case) -> Result<AnalyzeArgs, String> {
+    let words: &[&str] = if case.pair { &["tamperscope", "pair", "a", "b"] } else { &["tamperscope", "analyze"] };
+    let line = words.iter().map(|w| (*w).to_owned()).chain(case.args.iter().cloned());
     let cli = Cli::try_parse_from(line).map_err(|e| format!("args: {}", e.render().to_string().trim_end()))?;
-    let Some(Command::Analyze(args)) = cli.command else { return Err("args: only those of analyze can be tested".into()) };
+    let args = match cli.command {
+        Some(Command::Analyze(args)) => args,
+        // The captures are those of `input`.
+        Some(Command::Pair(args)) => AnalyzeArgs { inputs: Vec::new(), ..(&args).into() },
+        _ => return Err("args: only those of analyze and pair can be tested".into()),
+    };
     if !args.inputs.is_empty() || !args.read.is_empty() {
         return Err("args: a capture belongs into `input`".into());
     }
@@ -140,7 +146,7 @@ fn arguments(typed: &[String]) -> Result<AnalyzeArgs, String> {
     Ok(args)
 }
 
-fn run(args: &AnalyzeArgs, dir: &Path, options: &Options) -> Ran {
+fn run(args: &AnalyzeArgs, pair: bool, dir: &Path, options: &Options) -> Ran {
     let refused = |why: String| Ran { exit: 2, jsonl: String::new(), error: Some(why) };
     let mut plan = match plan::engine_plan(args, &Surroundings::default()) {
         Ok(plan) => plan,
@@ -151,7 +157,8 @@ fn run(args: &AnalyzeArgs, dir: &Path, options: &Options) -> Ran {
     }
     let memory = Memory::default();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Jsonl::new(memory.clone()).relative_to(dir))];
-    match engine::run(&plan, &mut sinks) {
+    let how = if pair { engine::pair } else { engine::run };
+    match how(&plan, &mut sinks) {
         Ok(end) => Ran { exit: end.exit, jsonl: String::from_utf8_lossy(&memory.take()).into_owned(), error: None },
         Err(e) => refused(e.to_string()),
     }

@@ -19,10 +19,10 @@ pub fn all() -> Vec<PathBuf> {
     out
 }
 
-/// The capture of a case: what `input` in its `case.toml` says.
+/// The capture of a case: what `input` in its `case.toml` says, the first if there are several.
 pub fn input(case: &Path) -> PathBuf {
     let text = std::fs::read_to_string(case.join("case.toml")).expect("case.toml can be read");
     let table: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", case.join("case.toml").display()));
-    let input = table.get("input").and_then(|v| v.as_str()).unwrap_or("in.pcap");
+    let input = table.get("input").map(|v| v.get(0).unwrap_or(v)).and_then(|v| v.as_str()).unwrap_or("in.pcap");
     case.join(input)
 }

@@ -18,6 +18,8 @@ pub const fn kind(k: Kind) -> &'static str {
         Kind::IpBlocking => "Address blocked",
         Kind::BlockPage => "Block page",
         Kind::Residual => "Blocking that outlives its trigger",
+        Kind::PacketInjection => "Packets that were never sent",
+        Kind::PacketRewriting => "Packets changed on the way",
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Sink, names, text};
 use crate::model::finding::{Finding, Grade};
 use crate::model::flow::FlowRecord;
 use crate::model::label::{Label, Role};
+use crate::model::pair::Pairing;
 use crate::model::source::SourceFacts;
 use crate::model::story::{AppState, End, ServiceState, State, Story};
 use std::collections::BTreeMap;
@@ -83,6 +84,8 @@ pub struct Human<W: Output> {
     out: W,
     style: Style,
     told: Told,
+    /// Two captures were compared; that was told already.
+    paired: bool,
 }
 
 /// What is kept of the stories until the end.
@@ -168,7 +171,7 @@ impl<W: Output> Human<W> {
     /// Writes to `out` in this style.
     pub fn new(out: W, style: Style) -> Self {
         let keep = (!style.verbose && !style.show_circumvention).then_some(KEEP);
-        Self { out, style, told: Told { keep, ..Told::default() } }
+        Self { out, style, told: Told { keep, ..Told::default() }, paired: false }
     }
 
     fn write_lines(&mut self, lines: &[String]) -> io::Result<()> {
@@ -206,12 +209,21 @@ impl<W: Output> Sink for Human<W> {
         Ok(())
     }
 
+    fn pair(&mut self, pairing: &Pairing, ends: [&Story; 2]) -> io::Result<()> {
+        self.paired = true;
+        let lines = super::pair::verdict(&self.style, pairing, ends);
+        self.write_lines(&lines)
+    }
+
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
         self.told.failed.push((path.to_owned(), why.to_owned()));
         Ok(())
     }
 
     fn finish(&mut self, end: &End) -> io::Result<()> {
+        if self.paired {
+            return self.out.commit();
+        }
         let lines = if self.style.quiet { vec![screen::findings_count(&self.told)] } else { screen::verdict(&self.style, &self.told, end) };
         self.write_lines(&lines)?;
         self.out.commit()

@@ -1,0 +1,142 @@
+//! How well each capture recorded what it should have: the measure of every claim that rests on a packet's absence.
+
+use super::align::{Far, Near};
+use super::view::{Strand, View};
+use crate::model::pair::{PerTap, Tap};
+use crate::model::side::Side;
+use hashbrown::{HashMap, HashSet};
+use std::net::IpAddr;
+
+/// What a capture recorded of what certainly passed it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Record {
+    /// Packets recorded, known to have passed because the other capture has them too.
+    pub seen: u64,
+    /// Packets it missed although they passed.
+    pub missed: u64,
+}
+
+/// The record of both captures, by the direction of the packets.
+#[derive(Default)]
+pub struct Ledger {
+    /// Of packets leaving towards the other point.
+    pub out: PerTap<Record>,
+    /// Of packets arriving from it.
+    pub into: PerTap<Record>,
+    /// Resets that arrived from the other point, genuine ones included.
+    pub resets: PerTap<u64>,
+    /// Servers that both captures know.
+    servers: HashSet<IpAddr>,
+    /// Per client at A and B: flows both captures have, and all flows with a packet towards the other point.
+    clients: HashMap<(Tap, IpAddr), (u32, u32)>,
+}
+
+impl Ledger {
+    /// Counts.
+    pub fn of(view: &View<'_>) -> Self {
+        let mut l = Self::default();
+        for s in &view.strands {
+            if !s.judged() {
+                continue;
+            }
+            for tap in Tap::BOTH {
+                let Some(f) = s.at(tap) else { continue };
+                // A flow whose answers nobody but the near capture saw is what is to be judged, not a witness.
+                let answered = s.both() || !f.packets.iter().any(|d| d.side == Side::Server);
+                if answered && s.near == Some(tap) {
+                    let e = l.clients.entry((tap, f.client.ip)).or_default();
+                    e.0 += u32::from(s.both());
+                    e.1 += u32::from(s.both() || f.packets.len() > 8);
+                }
+            }
+            if s.both() {
+                for tap in Tap::BOTH {
+                    l.servers.extend(s.at(tap).map(|f| f.server.ip));
+                }
+            }
+            for side in Side::BOTH {
+                if let Some(up) = s.up(side) {
+                    l.lane(s, side, up);
+                }
+            }
+        }
+        for tap in Tap::BOTH {
+            let source = &view.stories[tap].source;
+            let drops = source.drops.unwrap_or(0);
+            l.out[tap].missed = l.out[tap].missed.max(drops);
+            l.into[tap].missed = l.into[tap].missed.max(drops);
+        }
+        l
+    }
+
+    fn lane(&mut self, s: &Strand<'_>, side: Side, up: Tap) {
+        let lane = &s.lane[side];
+        for (f, state) in lane.came() {
+            self.resets[up.other()] += u64::from(f.d.flags.rst());
+            match state {
+                Far::Match(_) => {
+                    self.out[up].seen += 1;
+                    self.into[up.other()].seen += 1;
+                }
+                // A lone acknowledgement may have been joined or thinned out on the way.
+                Far::Missed if f.d.len > 0 => self.out[up].missed += 1,
+                _ => {}
+            }
+        }
+        for (_, state) in lane.sent() {
+            if state == Near::Missed {
+                self.into[up.other()].missed += 1;
+            }
+        }
+    }
+
+    /// Upper bound (95 %) of the share of departing packets that a capture misses.
+    pub fn miss_rate(&self, up: Tap) -> f64 {
+        // A capture does not ask which way a packet goes; but what one direction lost is not excused by the other.
+        let (out, into) = (self.out[up], self.into[up]);
+        let both = Record { seen: out.seen + into.seen, missed: out.missed + into.missed };
+        bound(out).min(bound(both)).max(rate(out))
+    }
+
+    /// The same for packets arriving.
+    pub fn arrival_miss_rate(&self, tap: Tap) -> f64 {
+        let (out, into) = (self.out[tap], self.into[tap]);
+        let both = Record { seen: out.seen + into.seen, missed: out.missed + into.missed };
+        bound(into).min(bound(both)).max(rate(into))
+    }
+
+    /// Whether a capture recorded packets leaving towards the other point at all.
+    pub fn records_departures(&self, up: Tap) -> bool {
+        self.out[up].seen > 0
+    }
+
+    /// Whether the other capture would have this flow, of which only `tap` (near its client) has anything: it knows the server, or it has everything
+    /// else the client did, to several servers.
+    pub fn expected(&self, s: &Strand<'_>, tap: Tap) -> Option<Expected> {
+        let f = s.at(tap)?;
+        if self.servers.contains(&f.server.ip) {
+            return Some(Expected::Server);
+        }
+        let (both, all) = self.clients.get(&(tap, f.client.ip)).copied()?;
+        (self.servers.len() >= 2 && both >= 2 && both * 20 >= all * 19).then_some(Expected::Everything(both))
+    }
+}
+
+/// Upper bound (95 %: the rule of three, and one deviation where there were misses).
+fn bound(r: Record) -> f64 {
+    let missed = r.missed as f64;
+    ((missed + 2.0 * missed.sqrt() + 3.0) / (r.seen + r.missed + 3) as f64).min(1.0)
+}
+
+fn rate(r: Record) -> f64 {
+    r.missed as f64 / (r.seen + r.missed).max(1) as f64
+}
+
+/// Why a capture should have had a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expected {
+    /// It has other flows of this server.
+    Server,
+    /// It has the client's other flows, to all servers: so many.
+    Everything(u32),
+}

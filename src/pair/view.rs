@@ -1,0 +1,422 @@
+//! Flows of both captures as strands: which point is nearer the client, both directions aligned.
+
+use super::align::{self, Aligned, Far, Item, Near, SLACK};
+use super::clock::{self, Sample};
+use super::digest::{Digest, Tape, TapeFlow, What};
+use super::flows::{self, Couple};
+use crate::model::key::Proto;
+use crate::model::pair::{Clock, Matched, PerTap, Tap};
+use crate::model::side::{PerSide, Side};
+use crate::model::story::Story;
+use crate::model::time::{Span, Time};
+use hashbrown::HashMap;
+use std::net::IpAddr;
+
+/// One direction of a strand: from the point near its sender to the far one.
+#[derive(Default)]
+pub struct Lane<'a> {
+    /// Packets at the point near their sender.
+    pub near: Vec<Item<'a>>,
+    /// Packets at the other point.
+    pub far: Vec<Item<'a>>,
+    /// Which is which.
+    pub aligned: Aligned,
+}
+
+impl<'a> Lane<'a> {
+    /// Packets at the near point with what became of them.
+    pub fn sent(&self) -> impl Iterator<Item = (&Item<'a>, Near)> {
+        self.near.iter().zip(self.aligned.near.iter().copied())
+    }
+    /// Packets at the far point with what is known of them.
+    pub fn came(&self) -> impl Iterator<Item = (&Item<'a>, Far)> {
+        self.far.iter().zip(self.aligned.far.iter().copied())
+    }
+    /// Pairs of packets that are one.
+    pub fn both(&self) -> impl Iterator<Item = (&Item<'a>, &Item<'a>)> {
+        self.came().filter_map(|(f, s)| match s {
+            Far::Match(i) => Some((self.near.get(i)?, f)),
+            _ => None,
+        })
+    }
+}
+
+/// A flow of one or both captures.
+pub struct Strand<'a> {
+    /// In A and B.
+    pub flow: PerTap<Option<&'a TapeFlow>>,
+    /// How the two were recognised as one.
+    pub how: Option<Matched>,
+    /// B calls client whom A calls server.
+    pub flipped: bool,
+    /// The point nearer the client.
+    pub near: Option<Tap>,
+    /// Directions by sender; empty as long as `near` is unknown or one capture has nothing.
+    pub lane: PerSide<Lane<'a>>,
+    /// A proxy ends the connection between the points.
+    pub terminated: bool,
+    /// Sequence numbers are shifted on the way.
+    pub shifted: bool,
+}
+
+impl<'a> Strand<'a> {
+    /// The point that packets of `side` pass first.
+    pub fn up(&self, side: Side) -> Option<Tap> {
+        self.near.map(|n| if side == Side::Client { n } else { n.other() })
+    }
+    /// The flow at a point.
+    pub fn at(&self, tap: Tap) -> Option<&'a TapeFlow> {
+        self.flow[tap]
+    }
+    /// The flow wherever it was seen, A first.
+    pub fn any(&self) -> Option<&'a TapeFlow> {
+        self.flow.a.or(self.flow.b)
+    }
+    /// TCP or UDP between hosts that are not neighbours: what is forwarded at all, and has sides.
+    pub fn judged(&self) -> bool {
+        let far = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => !(ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_loopback() || ip.is_unspecified()),
+            IpAddr::V6(ip) => !(ip.is_multicast() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified()),
+        };
+        self.any().is_some_and(|f| matches!(f.proto, Proto::TCP | Proto::UDP) && far(f.client.ip) && far(f.server.ip))
+    }
+    /// Both captures have it.
+    pub fn both(&self) -> bool {
+        self.flow.a.is_some() && self.flow.b.is_some()
+    }
+    /// Packets of `side` (as A, or the only capture, names the sides) at a point.
+    pub fn packets(&self, tap: Tap, side: Side) -> impl Iterator<Item = &'a Digest> + use<'a> {
+        let side = if tap == Tap::B && self.flipped { side.peer() } else { side };
+        self.flow[tap].into_iter().flat_map(|f| f.packets.iter()).filter(move |d| d.side == side)
+    }
+    /// Number that stands at position 0 of a side's stream at a point.
+    fn zero(&self, tap: Tap, side: Side) -> u32 {
+        let offers = self.offers(side);
+        if let (Some(a), Some(b)) = (offers.a, offers.b) {
+            return if tap == Tap::A { a.isn } else { b.isn };
+        }
+        if let Some(o) = offers.a.or(offers.b) {
+            return o.isn;
+        }
+        let first = |tap: Tap| self.packets(tap, side).find(|d| d.what == What::Tcp).map(|d| d.seq.wrapping_sub(1));
+        first(Tap::A).or_else(|| first(Tap::B)).unwrap_or(0)
+    }
+    /// What a side's SYN offered, at both points.
+    pub fn offers(&self, side: Side) -> PerTap<Option<super::Offer>> {
+        let b_side = if self.flipped { side.peer() } else { side };
+        PerTap { a: self.flow.a.and_then(|f| f.offer[side]), b: self.flow.b.and_then(|f| f.offer[b_side]) }
+    }
+    /// Items of a side at a point.
+    pub fn items(&self, tap: Tap, side: Side) -> Vec<Item<'a>> {
+        align::items(self.packets(tap, side), self.zero(tap, side), self.zero(tap, side.peer()))
+    }
+}
+
+/// Everything that is compared.
+pub struct View<'a> {
+    /// All flows: couples in A's order, then what only A has, then what only B has.
+    pub strands: Vec<Strand<'a>>,
+    /// The clocks.
+    pub clock: Clock,
+    /// Stories, for names, labels and each end's own findings.
+    pub stories: PerTap<&'a Story>,
+    /// First and last moments at each point that the other recorded too (own clock).
+    covered: PerTap<Option<(Time, Time)>>,
+    /// Shortest and (all but) longest time from each point to the other, as the aligned clocks show it.
+    travel: PerTap<(Span, Span)>,
+}
+
+impl<'a> View<'a> {
+    /// Lays both captures side by side.
+    pub fn of([story_a, story_b]: [&'a Story; 2], a: &'a Tape, b: &'a Tape) -> Self {
+        let first = flows::couples(a, b, None);
+        let strands: Vec<Strand<'a>> = first.iter().map(|c| couple(a, b, c)).collect();
+        let seen: Vec<_> = strands.iter().map(common).collect();
+        let near = orient(&strands, &seen);
+        let (to_b, to_a) = samples(&seen, &near);
+        let clock = clock::measure(&to_b, &to_a);
+        // With the clocks known, flows that have only their ports in common can be paired too.
+        let all = flows::couples(a, b, clock.offset);
+        let mut strands: Vec<Strand<'a>> = all.iter().map(|c| couple(a, b, c)).collect();
+        let mut used = (vec![false; a.flows.len()], vec![false; b.flows.len()]);
+        for c in &all {
+            if let (Some(x), Some(y)) = (used.0.get_mut(c.a), used.1.get_mut(c.b)) {
+                (*x, *y) = (true, true);
+            }
+        }
+        let only = |flow: PerTap<Option<&'a TapeFlow>>| Strand { flow, ..empty() };
+        let rest = |tape: &'a Tape, used: &[bool]| -> Vec<&'a TapeFlow> {
+            tape.flows.iter().zip(used.to_vec()).filter(|(_, u)| !u).map(|(f, _)| f).collect()
+        };
+        strands.extend(rest(a, &used.0).into_iter().map(|f| only(PerTap { a: Some(f), b: None })));
+        strands.extend(rest(b, &used.1).into_iter().map(|f| only(PerTap { a: None, b: Some(f) })));
+        let seen: Vec<_> = strands.iter().map(common).collect();
+        let near = orient(&strands, &seen);
+        for (s, n) in strands.iter_mut().zip(near) {
+            s.near = n;
+        }
+        let stories = PerTap { a: story_a, b: story_b };
+        let mut view = Self { strands, clock, stories, covered: PerTap::default(), travel: PerTap::default() };
+        view.align();
+        view.cover();
+        view
+    }
+
+    /// Enough packets passed both ways that the fastest of them shows the path without queues.
+    pub fn timed(&self) -> bool {
+        self.clock.offset.is_some() && self.clock.samples.iter().all(|n| *n >= 30)
+    }
+
+    /// Least time (far clock less near clock) that a packet leaving `up` at its time `at` can show.
+    pub fn least(&self, up: Tap, at: Time) -> Option<Span> {
+        let half = self.clock.uncertainty.nanos();
+        let in_a = if up == Tap::A { at } else { at.minus(self.clock.offset?) };
+        let offset = clock::offset_at(&self.clock, in_a)?.nanos();
+        Some(Span::from_nanos(if up == Tap::A { offset.saturating_add(half) } else { half.saturating_sub(offset) }))
+    }
+
+    /// The same for a packet that was at the far point at its time `at`.
+    pub fn least_at_far(&self, up: Tap, at: Time) -> Option<Span> {
+        let offset = self.clock.offset?;
+        self.least(up, if up == Tap::A { at.minus(offset) } else { at.plus(offset) })
+    }
+
+    /// The delay that two capture times of one packet show, the clocks' offset taken out.
+    pub fn delay(&self, up: Tap, near: Time, far: Time) -> Option<Span> {
+        let in_a = if up == Tap::A { near } else { far };
+        let offset = clock::offset_at(&self.clock, in_a)?.nanos();
+        let diff = far.since(near).nanos();
+        Some(Span::from_nanos(if up == Tap::A { diff.saturating_sub(offset) } else { diff.saturating_add(offset) }))
+    }
+
+    /// Whether the other point was recording when what left `tap` at this time must have got there, however long it took.
+    pub fn kept_after(&self, tap: Tap, at: Time) -> bool {
+        let (quick, slow) = (self.travel[tap].0, self.travel[tap].1);
+        self.within(tap, at, quick.nanos(), slow.nanos())
+    }
+
+    /// Whether the other point was recording when what was at `tap` at this time must have left it.
+    pub fn kept_before(&self, tap: Tap, at: Time) -> bool {
+        let (quick, slow) = (self.travel[tap.other()].0, self.travel[tap.other()].1);
+        self.within(tap, at, -slow.nanos(), -quick.nanos())
+    }
+
+    /// Whether the other capture runs from `early` to `late` nanoseconds after a moment at `tap`.
+    fn within(&self, tap: Tap, at: Time, early: i64, late: i64) -> bool {
+        let other = &self.stories[tap.other()].source;
+        let (Some(first), Some(last)) = (other.first, other.last) else { return false };
+        if let Some(offset) = self.clock.offset {
+            let there = if tap == Tap::A { at.plus(offset) } else { at.minus(offset) };
+            return first <= there.plus(Span::from_nanos(early)) && there.plus(Span::from_nanos(late)) <= last;
+        }
+        // Without clocks: well inside the time in which packets of both are known.
+        const MARGIN: Span = Span::from_secs(1);
+        self.covered[tap].is_some_and(|(from, to)| from.plus(MARGIN) <= at && at <= to.minus(MARGIN))
+    }
+
+    fn align(&mut self) {
+        for i in 0..self.strands.len() {
+            let Some(s) = self.strands.get(i) else { continue };
+            if !s.both() || !s.judged() || s.near.is_none() {
+                continue;
+            }
+            let mut lanes: PerSide<Lane<'a>> = PerSide { client: Lane::default(), server: Lane::default() };
+            for side in Side::BOTH {
+                let Some(up) = s.up(side) else { continue };
+                let (near, far) = (s.items(up, side), s.items(up.other(), side));
+                // As the receiver's own end has it: a forged acknowledgement acknowledges nothing.
+                let acked = s
+                    .items(up.other(), side.peer())
+                    .into_iter()
+                    .filter(|i| i.d.flags.ack() && !i.d.flags.rst())
+                    .map(|i| i.ack)
+                    .max()
+                    .unwrap_or(0);
+                let least = |n: &Digest| self.least(up, n.ts);
+                let aligned = align::align(&near, &far, &least, acked);
+                lanes[side] = Lane { near, far, aligned };
+            }
+            let terminated = terminated(s, &lanes);
+            let shifted = shifted(s);
+            if let Some(s) = self.strands.get_mut(i) {
+                s.lane = lanes;
+                s.terminated = terminated;
+                s.shifted = shifted;
+            }
+        }
+    }
+
+    fn cover(&mut self) {
+        let mut travel: PerTap<Vec<Span>> = PerTap::default();
+        let mut out: PerTap<Option<(Time, Time)>> = PerTap::default();
+        let mut add = |tap: Tap, t: Time| {
+            let c = &mut out[tap];
+            *c = Some(c.map_or((t, t), |(a, b)| (a.min(t), b.max(t))));
+        };
+        for s in &self.strands {
+            for side in Side::BOTH {
+                let Some(up) = s.up(side) else { continue };
+                for (n, f) in s.lane[side].both() {
+                    add(up, n.d.ts);
+                    add(up.other(), f.d.ts);
+                    travel[up].extend(self.delay(up, n.d.ts, f.d.ts));
+                }
+            }
+        }
+        self.covered = out;
+        for tap in Tap::BOTH {
+            let all = &mut travel[tap];
+            all.sort_unstable();
+            // A few packets that a host held back for long are not the path.
+            let slow = all.get(all.len().saturating_sub(1) * 995 / 1000).copied().unwrap_or(Span::ZERO);
+            self.travel[tap] = (all.first().copied().unwrap_or(Span::ZERO), slow);
+        }
+    }
+}
+
+fn empty<'a>() -> Strand<'a> {
+    Strand {
+        flow: PerTap::default(),
+        how: None,
+        flipped: false,
+        near: None,
+        lane: PerSide { client: Lane::default(), server: Lane::default() },
+        terminated: false,
+        shifted: false,
+    }
+}
+
+fn couple<'a>(a: &'a Tape, b: &'a Tape, c: &Couple) -> Strand<'a> {
+    let (fa, fb) = (a.flows.get(c.a), b.flows.get(c.b));
+    let flipped = match (fa, fb) {
+        (Some(x), Some(y)) => c.how == Matched::Tuple && x.client == y.server && x.client != y.client,
+        _ => false,
+    };
+    Strand { flow: PerTap { a: fa, b: fb }, how: Some(c.how), flipped, ..empty() }
+}
+
+/// A packet seen once at each point: its sender's side, and its times.
+type Common = (Side, Sample, i16);
+
+/// Position, acknowledgement, length, control bits, hash.
+type Alike = (i64, i64, u32, u16, u64);
+/// How often at A and B, and the first time and TTL at each.
+type Twice = (u32, u32, Time, Time, u8, u8);
+
+/// Packets that are certainly the same: alike in everything, and alone in that at both points.
+fn common(s: &Strand<'_>) -> Vec<Common> {
+    let mut out = Vec::new();
+    if !s.both() || !s.judged() {
+        return out;
+    }
+    for side in Side::BOTH {
+        let mut seen: HashMap<Alike, Twice> = HashMap::new();
+        for tap in Tap::BOTH {
+            for i in s.items(tap, side) {
+                let d = i.d;
+                if d.what == What::Error || (d.what == What::Datagram && d.len == 0) {
+                    continue;
+                }
+                let e = seen.entry((i.pos, i.ack, d.len, d.control(), d.head)).or_default();
+                match tap {
+                    Tap::A if e.0 == 0 => *e = (1, e.1, d.ts, e.3, d.ttl, e.5),
+                    Tap::B if e.1 == 0 => *e = (e.0, 1, e.2, d.ts, e.4, d.ttl),
+                    Tap::A => e.0 += 1,
+                    Tap::B => e.1 += 1,
+                }
+            }
+        }
+        // A mirrored port doubles everything: then the first of each are taken.
+        let doubled = !seen.values().any(|e| e.0 == 1 || e.1 == 1);
+        let alone = seen.into_values().filter(|e| e.0 == e.1 && (e.0 == 1 || doubled));
+        out.extend(alone.map(|e| (side, Sample { a: e.2, diff: e.3.since(e.2) }, i16::from(e.4) - i16::from(e.5))));
+    }
+    // The map has no order; everything that follows must not depend on that.
+    out.sort_by_key(|c| (c.1.a, c.0 == Side::Server, c.1.diff, c.2));
+    out
+}
+
+/// The point nearer each strand's client: who sees a packet first, by time (both directions together need no common clock) and by TTL.
+fn orient(strands: &[Strand<'_>], seen: &[Vec<Common>]) -> Vec<Option<Tap>> {
+    let mut by_client: HashMap<IpAddr, i64> = HashMap::new();
+    let mut total = 0_i64;
+    let own: Vec<i64> = strands
+        .iter()
+        .zip(seen)
+        .map(|(s, seen)| {
+            let v = vote(seen);
+            if let Some(f) = s.any() {
+                *by_client.entry(f.client.ip).or_default() += v.signum();
+            }
+            total += v.signum();
+            v
+        })
+        .collect();
+    let tap = |v: i64| match v {
+        0 => None,
+        v if v > 0 => Some(Tap::A),
+        _ => Some(Tap::B),
+    };
+    let of = |s: &Strand<'_>, v: i64| {
+        let client = s.any().map(|f| by_client.get(&f.client.ip).copied().unwrap_or(0)).unwrap_or(0);
+        tap(v).or_else(|| tap(client)).or_else(|| tap(total))
+    };
+    strands.iter().zip(own).map(|(s, v)| of(s, v)).collect()
+}
+
+/// Above 0: A is nearer the client. By time if both directions were seen, else by TTL.
+fn vote(seen: &[Common]) -> i64 {
+    let median = |side: Side| {
+        let mut all: Vec<i64> = seen.iter().filter(|c| c.0 == side).map(|c| c.1.diff.nanos()).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied()
+    };
+    let mut hops: Vec<i16> = seen.iter().map(|c| if c.0 == Side::Client { c.2 } else { -c.2 }).collect();
+    hops.sort_unstable();
+    let hops = i64::from(hops.get(hops.len() / 2).copied().unwrap_or(0));
+    match (median(Side::Client), median(Side::Server)) {
+        // Closer than this the jitter of the capturing hosts decides: routers in between do better.
+        (Some(c), Some(s)) if (c - s).abs() > 200_000 || hops == 0 => c - s,
+        _ => hops,
+    }
+}
+
+fn samples(seen: &[Vec<Common>], near: &[Option<Tap>]) -> (Vec<Sample>, Vec<Sample>) {
+    let (mut to_b, mut to_a) = (Vec::new(), Vec::new());
+    for (seen, near) in seen.iter().zip(near) {
+        let Some(near) = near else { continue };
+        for (side, sample, _) in seen {
+            let from_a = (*side == Side::Client) == (*near == Tap::A);
+            if from_a { to_b.push(*sample) } else { to_a.push(*sample) }
+        }
+    }
+    (to_b, to_a)
+}
+
+/// The far point has the beginning of a conversation that the near point knows nothing of: another host answers in the server's place (a proxy, a
+/// load balancer, a performance box), and a second connection goes on from there.
+fn terminated(s: &Strand<'_>, lanes: &PerSide<Lane<'_>>) -> bool {
+    if s.any().is_none_or(|f| f.proto != Proto::TCP) {
+        return false;
+    }
+    let own_answer = lanes.server.came().any(|(f, state)| f.d.flags.syn() && f.d.flags.ack() && state == Far::Unsent);
+    let early_answer = lanes.server.came().any(|(f, state)| f.d.flags.syn() && matches!(state, Far::Known) && shifted(s));
+    let carries = |items: &[Item<'_>]| items.iter().filter(|i| i.d.len > 0).count() >= 2;
+    let strangers = Side::BOTH.iter().all(|side| {
+        let l = &lanes[*side];
+        carries(&l.near) && carries(&l.far) && l.both().all(|(n, _)| n.d.len == 0)
+    });
+    own_answer || early_answer || strangers
+}
+
+fn shifted(s: &Strand<'_>) -> bool {
+    Side::BOTH.iter().any(|side| {
+        let o = s.offers(*side);
+        matches!((o.a, o.b), (Some(a), Some(b)) if a.isn != b.isn)
+    })
+}
+
+/// Latest time at the near point at which a packet can have left that was at the far point at `far`.
+pub fn left_by(least: Span, far: Time) -> Time {
+    far.minus(least).plus(SLACK)
+}
