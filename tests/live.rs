@@ -208,6 +208,11 @@ fn dropped_quic_is_told_live_as_from_a_file() {
 }
 
 #[test]
+fn what_a_control_adds_later_is_told_too() {
+    replay("r7", "sni-reset", &[]);
+}
+
+#[test]
 fn undisturbed_traffic_gives_no_finding() {
     replay("r6", "clean-messengers", &["ip or ip6"]);
 }
