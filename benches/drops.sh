@@ -2,7 +2,7 @@
 # drops.sh CAPTURE [RATE...]: packets lost at given rates (packets/s), side by side: tamperscope live, tcpdump -w /dev/null, dumpcap, ndpiReader.
 # Each listens in turn on one end of a veth pair while tcpreplay sends CAPTURE from the other, on the same processors. Needs root, iproute2,
 # tcpreplay, and whichever of the others is to be compared. SECONDS_EACH (default 10) and TS (the program) can be set.
-# Prints: rate asked, rate sent, program, sent, seen, lost %, the program's CPU seconds.
+# Prints: rate asked, rate sent, program, sent, seen, lost %, the program's CPU seconds; of tamperscope also packets not read in full (policy).
 set -eu
 cap=$1; shift
 [ $# -gt 0 ] || set -- 50000 100000 200000 400000
@@ -57,8 +57,10 @@ for rate; do
         kill -INT "$pid"
         wait $job 2>/dev/null || true
         got=$(seen $who)
+        shed=
+        [ $who != tamperscope ] || shed="policy $(sed -n 's/.*"type":"end".*"policy":\([0-9]*\).*/\1/p' "$tmp/out")"
         real=$(sed -n 's/^Rated:.* \([0-9.]*\) pps.*/\1/p' "$tmp/replay")
-        awk -v a="$rate" -v r="${real:-0}" -v w=$who -v s="$sent" -v g="${got:-0}" -v c="$cpu" \
-            'BEGIN { printf "%-8d %-9.0f %-12s %10d %10d %7.2f %% %6.1f s\n", a, r, w, s, g, s ? 100 * (s - g) / s : 0, c }'
+        awk -v a="$rate" -v r="${real:-0}" -v w=$who -v s="$sent" -v g="${got:-0}" -v c="$cpu" -v p="$shed" \
+            'BEGIN { printf "%-8d %-9.0f %-12s %10d %10d %7.2f %% %6.1f s  %s\n", a, r, w, s, g, s ? 100 * (s - g) / s : 0, c, p }'
     done
 done

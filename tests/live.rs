@@ -5,6 +5,8 @@
 #![cfg(all(feature = "live", target_os = "linux"))]
 #![allow(missing_docs)]
 
+#[path = "../src/sink/check.rs"]
+mod check;
 mod support;
 
 use serde_json::Value;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use support::cases;
+use tamperscope::sink::schema;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tamperscope");
 
@@ -157,6 +160,11 @@ fn replay(name: &str, case: &str, more: &[&str]) {
     let live = records(&fs::read_to_string(dir.join("live.jsonl")).unwrap());
     let again = analyze(&dir.join("cap.pcapng"));
     let original = analyze(&input);
+    for record in &live {
+        let mut errors = Vec::new();
+        check::errors(record, &schema::record(record["type"].as_str().unwrap()), "", &mut errors);
+        assert!(errors.is_empty(), "{case}: {errors:#?}");
+    }
     let end = live.last().unwrap();
     assert_eq!((end["type"].as_str(), end["interrupted"].as_bool()), (Some("end"), Some(true)));
     for loss in ["kernel", "interface", "queue", "policy"] {
@@ -197,6 +205,11 @@ fn forged_answers_are_told_live_as_from_a_file() {
 #[test]
 fn dropped_quic_is_told_live_as_from_a_file() {
     replay("r5", "quic-initial-dropped", &["-s", "2000"]);
+}
+
+#[test]
+fn what_a_control_adds_later_is_told_too() {
+    replay("r7", "sni-reset", &[]);
 }
 
 #[test]

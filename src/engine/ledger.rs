@@ -8,6 +8,8 @@
 use crate::model::finding::{Finding, Grade};
 use crate::model::flow::FlowId;
 use crate::model::pulse::News;
+use foldhash::fast::FixedState;
+use std::hash::BuildHasher;
 
 /// Most findings remembered. Older ones can no longer be revised.
 const TOLD_MAX: usize = 10_000;
@@ -23,6 +25,12 @@ struct Told {
     flows: Vec<FlowId>,
     /// Innocent causes that stood.
     standing: usize,
+    /// Hash of everything it said.
+    print: u64,
+}
+
+fn print(f: &Finding) -> u64 {
+    FixedState::default().hash_one(format!("{f:?}"))
 }
 
 impl Told {
@@ -34,6 +42,7 @@ impl Told {
             grade: f.grade,
             flows: f.flows.clone(),
             standing: f.innocent.iter().filter(|i| i.stands).count(),
+            print: print(f),
         }
     }
     fn shares(&self, f: &Finding) -> bool {
@@ -89,6 +98,11 @@ impl Ledger {
         for f in findings {
             if let Some(at) = self.told.iter().position(|t| t.id == f.id) {
                 met[at] = true;
+                // The id names what was seen where. What it is worth may change with what else was seen: it then supersedes itself.
+                if (last || self.told[at].outdated_by(f)) && self.told[at].print != print(f) {
+                    self.told[at] = Told::of(f);
+                    change.news.push(News { finding: f.clone(), supersedes: Some(f.id.clone()) });
+                }
             } else {
                 fresh.push(f);
             }
@@ -177,6 +191,21 @@ mod tests {
         assert_eq!(said(&l.update(&f, &ALL, false)), []);
         assert_eq!(said(&l.update(&f, &ALL, true)), []);
         assert_eq!(l.standing(), 1);
+    }
+
+    #[test]
+    fn a_finding_that_is_worth_more_or_less_now_supersedes_itself() {
+        let mut l = Ledger::default();
+        let f = [finding("a", Grade::Possible, &[1])];
+        l.update(&f, &ALL, false);
+        l.update(&f, &ALL, false);
+        let surer = [finding("a", Grade::Confirmed, &[1])];
+        assert_eq!(said(&l.update(&surer, &ALL, false)), [("a", Some("a"))]);
+        assert_eq!(said(&l.update(&surer, &ALL, false)), []);
+        let mut detail = surer.clone();
+        detail[0].needs.push("a longer capture");
+        assert_eq!(said(&l.update(&detail, &ALL, false)), [], "not worth a line while it goes on");
+        assert_eq!(said(&l.update(&detail, &ALL, true)), [("a", Some("a"))]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ const ICMP_MAX: usize = 4;
 #[derive(Default)]
 pub(super) struct Talk {
     /// A live capture has it on its list of flows that changed.
+    #[cfg_attr(not(feature = "live"), allow(dead_code))]
     pub(super) listed: bool,
     tcp: Option<Box<Conversation>>,
     ladder: LadderBook,
@@ -276,6 +277,7 @@ impl Talk {
     }
 
     /// The record of a flow that goes on: everything known but what is half read.
+    #[cfg(feature = "live")]
     pub(super) fn so_far(&self) -> Self {
         Self {
             listed: false,
@@ -292,16 +294,19 @@ impl Talk {
     }
 
     /// Nothing was noted of it.
+    #[cfg(feature = "live")]
     pub(super) fn is_bare(&self) -> bool {
         self.notes.list.is_empty() && self.icmp.is_empty()
     }
 
     /// The protocol recognised so far.
+    #[cfg(feature = "live")]
     pub(super) fn app(&self) -> Option<&'static str> {
         self.desk.as_ref().and_then(Desk::app)
     }
 
     /// Whether payload is still read.
+    #[cfg(feature = "live")]
     pub(super) const fn listens(&self) -> bool {
         !self.deaf
     }

@@ -2,7 +2,7 @@
 //! packets still come.
 //!
 //! On every interval the reader asks each shard how things stand. The collector puts their answers into its window, judges the window as
-//! if the capture ended there, tells the flows that are over and the findings that are new ([`super::ledger`]), and hands out counters.
+//! if the capture ended there, tells the flows that are over and the findings that are new (`engine/ledger`), and hands out counters.
 //! At the end the same is done once more with everything closed, so that findings and flows equal those of `analyze` on the same packets
 //! as long as the window holds them all.
 
