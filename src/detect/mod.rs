@@ -84,5 +84,4 @@ pub static ALL: &[&dyn Detector] = &[
     &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,
     &throttling::ThrottlingLoss,
-    &throttling::SlowHandshake,
 ];

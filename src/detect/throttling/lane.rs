@@ -9,6 +9,9 @@ use crate::model::side::Side;
 use crate::model::time::Span;
 use std::net::IpAddr;
 
+/// A throttled flow moves on at least this often.
+const SILENT: Span = Span::from_secs(3);
+
 /// One direction of one flow.
 #[derive(Clone, Copy)]
 pub(super) struct Lane<'a> {
@@ -57,6 +60,16 @@ impl<'a> Lane<'a> {
             from = to;
         }
         out
+    }
+    /// Nothing that was sent arrived any more for at least half of its life: it was cut off, and what is cut off has no rate.
+    pub fn cut_off(&self) -> bool {
+        let p = self.pace;
+        let used = p.used();
+        let arrived = if p.acked.iter().any(|b| *b > 0) { &p.acked } else { &p.passed };
+        let alive = arrived.iter().take(used).rposition(|b| *b > 0).map_or(0, |i| i + 1);
+        let vain = used.saturating_sub(alive);
+        let tries = p.drops.iter().take(used).skip(alive).filter(|d| **d > 0).count();
+        vain * 2 >= used && p.width.times(vain as i64) >= SILENT && tries >= 2
     }
     /// Smallest known round trip end to end, in seconds.
     pub fn rtt(&self) -> f64 {

@@ -12,12 +12,10 @@
 //! | `rate` | the judge of policers and shapers |
 //! | `tell` | the words and figures of its finding |
 //! | `loss` | the judge of random drops |
-//! | `handshake` | the judge of slow handshakes |
 //! | `limit` | what limited each busy flow, seen by itself |
 
 mod controls;
 mod ends;
-mod handshake;
 mod lane;
 mod limit;
 mod loss;
@@ -28,7 +26,6 @@ mod rate;
 mod series;
 mod tell;
 
-pub(super) use handshake::SlowHandshake;
 pub use limit::limits;
 pub(super) use loss::ThrottlingLoss;
 pub(super) use rate::ThrottlingRate;

@@ -131,6 +131,9 @@ fn judge_side(scene: &Scene<'_>, side: Side) -> Option<Finding> {
 
 /// Measures `lanes` together. `None`: no rate, or one that needs no box on the path to explain it.
 pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> Option<Measured<'a>> {
+    // What was cut off and sent in vain is for others to judge.
+    let alive: Vec<Lane<'_>> = lanes.iter().filter(|l| !l.cut_off()).copied().collect();
+    let lanes = alive.as_slice();
     let total: u64 = lanes.iter().map(|l| l.pace.total()).sum();
     let first = lanes.first()?;
     let datagrams = lanes.iter().all(|l| lane::bulk_datagrams(l.flow));
