@@ -9,11 +9,12 @@ use tamperscope::sink::schema;
 #[allow(dead_code, clippy::unwrap_used)]
 mod check;
 
-const CASES: [&str; 7] = [
+const CASES: [&str; 8] = [
     "pair-rst-beside-genuine",
     "pair-rewritten",
     "pair-dns-race",
     "pair-hello-dropped",
+    "pair-policed",
     "pair-clean-tap-loss",
     "pair-clean-nat-offload",
     "pair-unrelated",

@@ -26,6 +26,7 @@ A (client)          ?          B (server)
             "a network card that cuts or joins segments",
             "idle timeout of a device on the way",
             "another way that avoids the other point",
+            "the server itself stands between the points",
         ],
         confirm: "Open both captures with the two filters: the packet is in one only, and in the other its sender goes on as if it had not sent it.",
         sources: &["Weaver, Sommer, Paxson: Detecting Forged TCP Reset Packets, NDSS 2009", "RFC 9293"],

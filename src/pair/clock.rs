@@ -32,7 +32,7 @@ pub fn measure(to_b: &[Sample], to_a: &[Sample]) -> Clock {
     };
     let last = to_b.iter().chain(to_a).map(|s| s.a).max().unwrap_or(first);
     let refuse = |why| Clock { samples, at: first, why_not: Some(why), ..Clock::default() };
-    if to_b.len() < SAMPLES_MIN || to_a.len() < SAMPLES_MIN {
+    if !enough(to_b) || !enough(to_a) {
         return refuse("packets of one direction only were seen at both points");
     }
     let drift_ppm = drift(to_b, to_a, first, last.since(first));
@@ -51,6 +51,28 @@ pub fn measure(to_b: &[Sample], to_a: &[Sample]) -> Clock {
         samples,
         why_not: None,
     }
+}
+
+/// Whether packets of a direction are enough to measure by.
+pub const fn enough(samples: &[Sample]) -> bool {
+    samples.len() >= SAMPLES_MIN
+}
+
+/// Drift of the worst clock that is allowed for where it cannot be measured.
+const DRIFT_MAX_PPM: f64 = 100.0;
+
+/// Least and (all but) greatest difference, far less near, of packets of one direction: what can be told when none of the other were seen. `sign` is
+/// 1 for packets from A to B, −1 for those from B to A.
+pub fn one_way(samples: &[Sample], sign: i64) -> Option<(Span, Span)> {
+    if !enough(samples) {
+        return None;
+    }
+    let (first, last) = (samples.iter().map(|s| s.a).min()?, samples.iter().map(|s| s.a).max()?);
+    let spare = tilt(DRIFT_MAX_PPM, last.since(first)).nanos();
+    let mut all: Vec<i64> = samples.iter().map(|s| s.diff.nanos().saturating_mul(sign)).collect();
+    all.sort_unstable();
+    let slow = all.get(all.len().saturating_sub(1) * 995 / 1000)?;
+    Some((Span::from_nanos(all.first()?.saturating_sub(spare)), Span::from_nanos(slow.saturating_add(spare))))
 }
 
 /// How far a drift carries the offset in a time.

@@ -282,7 +282,7 @@ fn found(view: &View<'_>, ledger: &Ledger, arrivals: &Arrivals, x: &Suspect<'_, 
         ),
     );
     match expected {
-        Some(Expected::Server) => {
+        Some(Expected::Server(_)) => {
             claim.excluded("another way that avoids the other point", "other packets to this server passed both points")
         }
         Some(Expected::Everything(_)) => {

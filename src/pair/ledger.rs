@@ -1,10 +1,13 @@
 //! How well each capture recorded what it should have: the measure of every claim that rests on a packet's absence.
 
 use super::align::{Far, Near};
+use super::digest::{TapeFlow, What};
+use super::proof::TALK;
 use super::view::{Strand, View};
+use crate::model::key::{Endpoint, Proto};
 use crate::model::pair::{PerTap, Tap};
 use crate::model::side::Side;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use std::net::IpAddr;
 
 /// What a capture recorded of what certainly passed it.
@@ -25,8 +28,10 @@ pub struct Ledger {
     pub into: PerTap<Record>,
     /// Resets that arrived from the other point, genuine ones included.
     pub resets: PerTap<u64>,
-    /// Servers that both captures know.
-    servers: HashSet<IpAddr>,
+    /// A capture has resets at all, in whatever direction: it was not told to leave them out.
+    pub has_resets: PerTap<bool>,
+    /// Servers that both captures know, with protocol and port as each has them: how many flows both have, and how many conversations one has alone.
+    servers: HashMap<(Proto, Endpoint), (u32, u32)>,
     /// Per client at A and B: flows both captures have, and all flows with a packet towards the other point.
     clients: HashMap<(Tap, IpAddr), (u32, u32)>,
 }
@@ -49,10 +54,12 @@ impl Ledger {
                     e.1 += u32::from(s.both() || f.packets.len() > 8);
                 }
             }
-            if s.both() {
-                for tap in Tap::BOTH {
-                    l.servers.extend(s.at(tap).map(|f| f.server.ip));
-                }
+            for tap in Tap::BOTH {
+                let Some(f) = s.at(tap) else { continue };
+                l.has_resets[tap] |= f.packets.iter().any(|d| d.what == What::Tcp && d.flags.rst());
+                let e = l.servers.entry((f.proto, f.server)).or_default();
+                e.0 += u32::from(s.both());
+                e.1 += u32::from(!s.both() && talked(f));
             }
             for side in Side::BOTH {
                 if let Some(up) = s.up(side) {
@@ -114,12 +121,25 @@ impl Ledger {
     /// else the client did, to several servers.
     pub fn expected(&self, s: &Strand<'_>, tap: Tap) -> Option<Expected> {
         let f = s.at(tap)?;
-        if self.servers.contains(&f.server.ip) {
-            return Some(Expected::Server);
+        // Where a conversation passed one point only, flows to this server are spread over several ways.
+        match self.servers.get(&(f.proto, f.server)) {
+            Some((both, 0)) if *both > 0 => return Some(Expected::Server(*both)),
+            Some((1.., _)) => return None,
+            _ => {}
         }
         let (both, all) = self.clients.get(&(tap, f.client.ip)).copied()?;
-        (self.servers.len() >= 2 && both >= 2 && both * 20 >= all * 19).then_some(Expected::Everything(both))
+        let servers = self.servers.values().filter(|n| n.0 > 0).count();
+        // It records this protocol, to this port, at all.
+        let kin = self.servers.iter().any(|(k, n)| k.0 == f.proto && k.1.port == f.server.port && n.0 > 0);
+        (kin && servers >= 2 && both >= 2 && both * 20 >= all * 19).then_some(Expected::Everything(both))
     }
+}
+
+/// More than a question and an answer.
+fn talked(f: &TapeFlow) -> bool {
+    f.packets.len() > TALK
+        && Side::BOTH.iter().all(|side| f.packets.iter().any(|d| d.side == *side && d.what != What::Error && d.len > 0))
+        && (f.proto != Proto::TCP || f.packets.iter().any(|d| d.side == Side::Server && d.flags.syn()))
 }
 
 /// Upper bound (95 %: the rule of three, and one deviation where there were misses).
@@ -135,8 +155,8 @@ fn rate(r: Record) -> f64 {
 /// Why a capture should have had a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expected {
-    /// It has other flows of this server.
-    Server,
+    /// It has all other conversations with this server: so many.
+    Server(u32),
     /// It has the client's other flows, to all servers: so many.
     Everything(u32),
 }

@@ -8,13 +8,15 @@
 //! | `align` | which packet is which, by stream bytes and control bits |
 //! | `view` | all of it together: strands, orientation, what each point recorded |
 //! | `ledger` | how much each capture missed by itself |
-//! | `inject`, `dropped`, `throttled` | the judges |
+//! | `inject`, `answered`, `dropped`, `throttled` | the judges |
+//! | `proof` | what proves that nobody sent a packet |
 //! | `claim`, `report` | how findings are written, and what each end alone had said |
 //!
 //! Nothing here needs the clocks but delays and rates: packets are matched by content, and what a sender did afterwards is read from its own order.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod align;
+mod answered;
 mod cards;
 mod claim;
 mod clock;
@@ -23,7 +25,10 @@ mod dropped;
 mod flows;
 mod inject;
 mod ledger;
+mod proof;
 mod report;
+#[cfg(test)]
+mod tests;
 mod throttled;
 mod view;
 

@@ -42,24 +42,22 @@ pub fn pairing(view: &View<'_>, ledger: &Ledger, found: Vec<PairFinding>, tapes:
     }
 }
 
-/// What each of several flows makes likely, all of them together may prove: captures do not miss the same kind of packet by chance, flow after flow.
+/// What rests on absence alone is likely in one flow; several flows to one target, each of which a capture would have had to miss by its own accident,
+/// are a significant difference against the thousands of packets it did not miss. Nothing else is in doubt: what is proved on one flow stands for itself.
 fn pool(found: &mut [PairFinding]) {
     let key = |f: &PairFinding| (f.finding.rule, f.finding.kind, f.finding.direction, target_key(&f.finding.target));
-    let mut together: HashMap<_, f64> = HashMap::new();
+    let mut together: HashMap<_, (u32, f64)> = HashMap::new();
     for f in found.iter() {
         if let Some(chance) = f.chance {
-            *together.entry(key(f)).or_insert(1.0) *= chance;
-        }
-    }
-    for f in found.iter_mut().filter(|f| f.chance.is_some() && f.finding.grade == Grade::Likely) {
-        if together.get(&key(f)).is_some_and(|c| *c <= super::inject::CONFIRMED) {
-            f.finding.grade = Grade::Confirmed;
+            let sum = together.entry(key(f)).or_insert((0, 1.0));
+            *sum = (sum.0 + 1, sum.1 * chance);
         }
     }
     // The same thing, proved on another connection to the same target: the coincidence would have to be a double one.
     let proved: HashSet<_> = found.iter().filter(|f| f.finding.grade == Grade::Confirmed).map(key).collect();
-    for f in found.iter_mut().filter(|f| f.finding.grade == Grade::Likely && f.finding.rule == "pair.injected") {
-        if proved.contains(&key(f)) {
+    for f in found.iter_mut().filter(|f| f.chance.is_some() && f.finding.grade == Grade::Likely) {
+        let k = key(f);
+        if proved.contains(&k) || together.get(&k).is_some_and(|(n, c)| *n >= 2 && *c <= super::proof::CONFIRMED) {
             f.finding.grade = Grade::Confirmed;
         }
     }
@@ -250,7 +248,7 @@ fn way(view: &View<'_>, s: &Strand<'_>, side: Side) -> Way {
     }
     for (f, state) in lane.came() {
         match state {
-            Far::Unsent | Far::Differs(_) if view.kept_before(up.other(), f.d.ts) && !s.terminated => w.unsent += 1,
+            Far::Unsent | Far::Differs(_) if view.kept_before(s, up.other(), f.d.ts) && !s.terminated => w.unsent += 1,
             Far::Missed if f.d.len > 0 => w.missed += 1,
             _ => {}
         }

@@ -28,6 +28,8 @@ const RUN: u32 = 5;
 const RUNS_MIN: u64 = 5;
 /// How much rarer loss is with all others.
 const RARER: f64 = 5.0;
+/// Chance below which it is no accident that others lost so few.
+const CHANCE: f64 = 1e-4;
 /// Fewest packets of others.
 const OTHERS_MIN: u64 = 60;
 /// Share of what the path is known to carry above which it counts as full.
@@ -51,6 +53,8 @@ struct Sent {
     queued: bool,
     /// It carries payload: lone acknowledgements wait for reasons of their own.
     data: bool,
+    /// A lone acknowledgement: one that is missing was joined with the next or thinned out, as devices may. It speaks against a limit, not for one.
+    lone: bool,
     frame: FrameNo,
 }
 
@@ -118,7 +122,8 @@ fn groups(view: &View<'_>, up: Tap, side: Side) -> Vec<Group> {
             if let Some(w) = wait {
                 before = w;
             }
-            g.packets.push(Sent { at: n.d.ts, bytes, wait, lost, queued: lost && before >= QUEUED, data: n.d.len > 0, frame: n.d.frame });
+            let lone = n.d.what == What::Tcp && n.d.len == 0 && n.d.control() == 0;
+            g.packets.push(Sent { at: n.d.ts, bytes, wait, lost, queued: lost && before >= QUEUED, data: n.d.len > 0, lone, frame: n.d.frame });
         }
     }
     let mut all: Vec<Group> = by_name.into_values().collect();
@@ -168,9 +173,9 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     let mine = Load::of(std::iter::once(g), from, to.plus(Span::from_secs(2)));
     // What a full queue drops may be everybody's: a policer has none, so only losses without waiting count for one.
     let capacity = total.peak();
-    let idle = |p: &&Sent| !(p.lost && p.queued);
-    let (n, lost, runs) = count(g);
-    let (others_n, others_lost) = others().map(count).fold((0u64, 0u64), |(n, l), g| (n + g.0, l + g.1));
+    let idle = |p: &&Sent| !(p.lost && p.queued) && !p.lone;
+    let (n, lost, runs) = count(g, false);
+    let (others_n, others_lost) = others().map(|g| count(g, true)).fold((0u64, 0u64), |(n, l), g| (n + g.0, l + g.1));
     if others_n < OTHERS_MIN || n < 30 {
         return None;
     }
@@ -178,7 +183,7 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     let others_share = (others_lost as f64 + 1.0) / (others_n as f64 + 2.0);
     let loss_bins: Vec<usize> = g.packets.iter().filter(|p| p.lost).filter(idle).map(|p| total.bin(p.at)).collect();
     let waits = waits(g, &total);
-    let lossy = lost >= LOST_MIN && runs >= RUNS_MIN && share >= SHARE_MIN && others_share * RARER <= share;
+    let lossy = lost >= LOST_MIN && runs >= RUNS_MIN && share >= SHARE_MIN && others_share * RARER <= share && few(others_lost, others_n as f64 * share) <= CHANCE;
     let (mechanism, when) = if lossy {
         let waiting = waits.iter().filter(|b| loss_bins.contains(b)).count() * 2 > unique(&loss_bins);
         let mechanism = if waiting {
@@ -262,15 +267,25 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
 
 /// Packets, losses without a queue, and how many times a loss followed an arrival. A policer drops some and lets others pass: of a run of losses
 /// (an outage) only the first few count.
-fn count(g: &Group) -> (u64, u64, u64) {
+fn count(g: &Group, lone: bool) -> (u64, u64, u64) {
     let (mut n, mut lost, mut runs, mut run) = (0, 0, 0, 0);
-    for p in g.packets.iter().filter(|p| !(p.lost && p.queued)) {
+    for p in g.packets.iter().filter(|p| !(p.lost && p.queued) && (lone || !p.lone)) {
         n += 1;
         run = if p.lost { run + 1 } else { 0 };
         lost += u64::from((1..=RUN).contains(&run));
         runs += u64::from(run == 1);
     }
     (n, lost, runs)
+}
+
+/// The chance of at most `seen` losses where `expected` were to be expected (Poisson).
+fn few(seen: u64, expected: f64) -> f64 {
+    let (mut term, mut sum) = ((-expected).exp(), 0.0);
+    for k in 1..=seen.min(10_000) + 1 {
+        sum += term;
+        term *= expected / k as f64;
+    }
+    sum
 }
 
 fn unique(bins: &[usize]) -> usize {

@@ -112,6 +112,9 @@ impl<'a> Strand<'a> {
     }
 }
 
+/// Fewest packets by which the order of arrival is judged.
+const ORDERED_MIN: usize = 300;
+
 /// Everything that is compared.
 pub struct View<'a> {
     /// All flows: couples in A's order, then what only A has, then what only B has.
@@ -124,6 +127,12 @@ pub struct View<'a> {
     covered: PerTap<Option<(Time, Time)>>,
     /// Shortest and (all but) longest time from each point to the other, as the aligned clocks show it.
     travel: PerTap<(Span, Span)>,
+    /// The same as the raw clocks show it (far less near), where the clocks could not be aligned because one direction only was seen.
+    raw: PerTap<Option<(Span, Span)>>,
+    /// Fewest and most TTLs that packets leaving a point lose before the other.
+    hops: PerTap<Option<(u8, u8)>>,
+    /// By how much, of packets of one flow that left a point, a later one came before an earlier one, and on how many that was measured.
+    overtaken: PerTap<(Span, usize)>,
 }
 
 impl<'a> View<'a> {
@@ -135,6 +144,11 @@ impl<'a> View<'a> {
         let near = orient(&strands, &seen);
         let (to_b, to_a) = samples(&seen, &near);
         let clock = clock::measure(&to_b, &to_a);
+        let raw = if clock.offset.is_none() && !(clock::enough(&to_b) && clock::enough(&to_a)) {
+            PerTap { a: clock::one_way(&to_b, 1), b: clock::one_way(&to_a, -1) }
+        } else {
+            PerTap::default()
+        };
         // With the clocks known, flows that have only their ports in common can be paired too.
         let all = flows::couples(a, b, clock.offset);
         let mut strands: Vec<Strand<'a>> = all.iter().map(|c| couple(a, b, c)).collect();
@@ -156,7 +170,16 @@ impl<'a> View<'a> {
             s.near = n;
         }
         let stories = PerTap { a: story_a, b: story_b };
-        let mut view = Self { strands, clock, stories, covered: PerTap::default(), travel: PerTap::default() };
+        let mut view = Self {
+            strands,
+            clock,
+            stories,
+            covered: PerTap::default(),
+            travel: PerTap::default(),
+            raw,
+            hops: PerTap::default(),
+            overtaken: PerTap::default(),
+        };
         view.align();
         view.cover();
         view
@@ -169,6 +192,9 @@ impl<'a> View<'a> {
 
     /// Least time (far clock less near clock) that a packet leaving `up` at its time `at` can show.
     pub fn least(&self, up: Tap, at: Time) -> Option<Span> {
+        if let Some((least, _)) = self.raw[up] {
+            return Some(least);
+        }
         let half = self.clock.uncertainty.nanos();
         let in_a = if up == Tap::A { at } else { at.minus(self.clock.offset?) };
         let offset = clock::offset_at(&self.clock, in_a)?.nanos();
@@ -177,6 +203,9 @@ impl<'a> View<'a> {
 
     /// The same for a packet that was at the far point at its time `at`.
     pub fn least_at_far(&self, up: Tap, at: Time) -> Option<Span> {
+        if self.raw[up].is_some() {
+            return self.least(up, at);
+        }
         let offset = self.clock.offset?;
         self.least(up, if up == Tap::A { at.minus(offset) } else { at.plus(offset) })
     }
@@ -191,14 +220,42 @@ impl<'a> View<'a> {
 
     /// Whether the other point was recording when what left `tap` at this time must have got there, however long it took.
     pub fn kept_after(&self, tap: Tap, at: Time) -> bool {
+        if let Some((quick, slow)) = self.raw[tap] {
+            return self.ran(tap.other(), at.plus(quick), at.plus(slow));
+        }
         let (quick, slow) = (self.travel[tap].0, self.travel[tap].1);
         self.within(tap, at, quick.nanos(), slow.nanos())
     }
 
-    /// Whether the other point was recording when what was at `tap` at this time must have left it.
-    pub fn kept_before(&self, tap: Tap, at: Time) -> bool {
+    /// Whether the other point was recording when what was at `tap` at this time must have left it. All of a flow follows its SYN: a point that has the
+    /// SYN was recording since.
+    pub fn kept_before(&self, s: &Strand<'_>, tap: Tap, at: Time) -> bool {
+        let begun =
+            s.at(tap.other()).and_then(|f| f.packets.first()).is_some_and(|d| d.what == What::Tcp && d.flags.syn() && !d.flags.ack());
+        if let Some((quick, slow)) = self.raw[tap.other()] {
+            let last = at.minus(quick);
+            return self.ran(tap.other(), if begun { last } else { at.minus(slow) }, last);
+        }
         let (quick, slow) = (self.travel[tap.other()].0, self.travel[tap.other()].1);
-        self.within(tap, at, -slow.nanos(), -quick.nanos())
+        let early = if begun { quick } else { slow };
+        self.within(tap, at, -early.nanos(), -quick.nanos())
+    }
+
+    /// Fewest and most routers that packets leaving a point pass before the other, by their TTLs.
+    pub fn hops(&self, up: Tap) -> Option<(u8, u8)> {
+        self.hops[up]
+    }
+
+    /// By how much a packet leaving `up` may come before an earlier one of its flow, where enough of them were seen to tell.
+    pub fn overtaken(&self, up: Tap) -> Option<Span> {
+        let (most, n) = self.overtaken[up];
+        (n >= ORDERED_MIN).then_some(most)
+    }
+
+    /// Whether a capture runs from one of its moments to another.
+    fn ran(&self, tap: Tap, from: Time, to: Time) -> bool {
+        let source = &self.stories[tap].source;
+        matches!((source.first, source.last), (Some(first), Some(last)) if first <= from && to <= last)
     }
 
     /// Whether the other capture runs from `early` to `late` nanoseconds after a moment at `tap`.
@@ -256,7 +313,22 @@ impl<'a> View<'a> {
         for s in &self.strands {
             for side in Side::BOTH {
                 let Some(up) = s.up(side) else { continue };
+                let mut pairs: Vec<(Time, Time)> = s.lane[side].both().map(|(n, f)| (n.d.ts, f.d.ts)).collect();
+                pairs.sort_unstable();
+                let mut latest: Option<Time> = None;
+                let order = &mut self.overtaken[up];
+                order.1 += pairs.len();
+                for (_, came) in pairs {
+                    if let Some(l) = latest {
+                        order.0 = order.0.max(l.since(came));
+                    }
+                    latest = Some(latest.map_or(came, |l| l.max(came)));
+                }
                 for (n, f) in s.lane[side].both() {
+                    if let Some(lost) = n.d.ttl.checked_sub(f.d.ttl) {
+                        let h = self.hops[up].get_or_insert((lost, lost));
+                        *h = (h.0.min(lost), h.1.max(lost));
+                    }
                     add(up, n.d.ts);
                     add(up.other(), f.d.ts);
                     travel[up].extend(self.delay(up, n.d.ts, f.d.ts));
@@ -336,36 +408,53 @@ fn common(s: &Strand<'_>) -> Vec<Common> {
     out
 }
 
-/// The point nearer each strand's client: who sees a packet first, by time (both directions together need no common clock) and by TTL.
+/// The point nearer each strand's client: who sees a packet first, by time (both directions together need no common clock), or, where only one
+/// direction was seen, by TTL. A host stands on one side of the points for all its flows, so one flow with odd TTLs does not decide against the others.
 fn orient(strands: &[Strand<'_>], seen: &[Vec<Common>]) -> Vec<Option<Tap>> {
-    let mut by_client: HashMap<IpAddr, i64> = HashMap::new();
-    let mut total = 0_i64;
-    let own: Vec<i64> = strands
-        .iter()
-        .zip(seen)
-        .map(|(s, seen)| {
-            let v = vote(seen);
-            if let Some(f) = s.any() {
-                *by_client.entry(f.client.ip).or_default() += v.signum();
-            }
-            total += v.signum();
-            v
-        })
-        .collect();
+    let votes: Vec<Vote> = seen.iter().map(|s| vote(s)).collect();
+    let ends = |s: &Strand<'_>| s.any().map(|f| (f.client.ip, f.server.ip));
+    let mut hosts: HashMap<IpAddr, Vote> = HashMap::new();
+    let mut total = Vote::default();
+    for (s, v) in strands.iter().zip(&votes) {
+        let v = Vote { time: v.time.signum(), hops: v.hops.signum() };
+        total.add(v, 1);
+        if let Some((client, server)) = ends(s) {
+            hosts.entry(client).or_default().add(v, 1);
+            hosts.entry(server).or_default().add(v, -1);
+        }
+    }
     let tap = |v: i64| match v {
         0 => None,
         v if v > 0 => Some(Tap::A),
         _ => Some(Tap::B),
     };
-    let of = |s: &Strand<'_>, v: i64| {
-        let client = s.any().map(|f| by_client.get(&f.client.ip).copied().unwrap_or(0)).unwrap_or(0);
-        tap(v).or_else(|| tap(client)).or_else(|| tap(total))
+    let of = |s: &Strand<'_>, own: &Vote| {
+        let mut around = Vote::default();
+        if let Some((client, server)) = ends(s) {
+            around.add(hosts.get(&client).copied().unwrap_or_default(), 1);
+            around.add(hosts.get(&server).copied().unwrap_or_default(), -1);
+        }
+        [own.time, around.time, around.hops, own.hops, total.time, total.hops].into_iter().find_map(tap)
     };
-    strands.iter().zip(own).map(|(s, v)| of(s, v)).collect()
+    strands.iter().zip(&votes).map(|(s, v)| of(s, v)).collect()
 }
 
-/// Above 0: A is nearer the client. By time if both directions were seen, else by TTL.
-fn vote(seen: &[Common]) -> i64 {
+/// Above 0: A is nearer the client.
+#[derive(Clone, Copy, Default)]
+struct Vote {
+    time: i64,
+    hops: i64,
+}
+
+impl Vote {
+    const fn add(&mut self, other: Self, sign: i64) {
+        self.time += other.time * sign;
+        self.hops += other.hops * sign;
+    }
+}
+
+/// What one flow's packets say, by time if both directions were seen, and by TTL.
+fn vote(seen: &[Common]) -> Vote {
     let median = |side: Side| {
         let mut all: Vec<i64> = seen.iter().filter(|c| c.0 == side).map(|c| c.1.diff.nanos()).collect();
         all.sort_unstable();
@@ -374,11 +463,12 @@ fn vote(seen: &[Common]) -> i64 {
     let mut hops: Vec<i16> = seen.iter().map(|c| if c.0 == Side::Client { c.2 } else { -c.2 }).collect();
     hops.sort_unstable();
     let hops = i64::from(hops.get(hops.len() / 2).copied().unwrap_or(0));
-    match (median(Side::Client), median(Side::Server)) {
+    let time = match (median(Side::Client), median(Side::Server)) {
         // Closer than this the jitter of the capturing hosts decides: routers in between do better.
         (Some(c), Some(s)) if (c - s).abs() > 200_000 || hops == 0 => c - s,
-        _ => hops,
-    }
+        _ => 0,
+    };
+    Vote { time, hops }
 }
 
 fn samples(seen: &[Vec<Common>], near: &[Option<Tap>]) -> (Vec<Sample>, Vec<Sample>) {

@@ -1,0 +1,129 @@
+//! An answer to what never reached the other point: only the receiver's capture has the flow, and the other one should have had the question.
+
+use super::align::Item;
+use super::claim::Claim;
+use super::inject;
+use super::ledger::{Expected, Ledger};
+use super::proof::{self, CONFIRMED, JITTER, LIKELY, Proofs, Stranger, TALK, sort_of};
+use super::view::{Strand, View};
+use crate::model::finding::{Direction, Grade};
+use crate::model::pair::{PairFinding, Tap};
+use crate::model::side::Side;
+use crate::model::time::Span;
+
+/// Only the receiver's capture has the flow: the answer came from between the points, if the other capture should have had the question.
+pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Option<PairFinding> {
+    let tap = up.other();
+    let expected = ledger.expected(s, tap)?;
+    if !ledger.records_departures(up) {
+        return None;
+    }
+    let mine = s.items(tap, Side::Client);
+    let theirs: Vec<Item<'_>> = s.items(tap, Side::Server);
+    let answers: Vec<Stranger<'_, '_>> = theirs
+        .iter()
+        .filter(|i| !i.d.bad && (view.timed() || view.kept_before(s, tap, i.d.ts)))
+        .filter_map(|item| Some(Stranger { item, instead: None, sort: sort_of(item)? }))
+        .collect();
+    let first = answers.first()?;
+    // A conversation means another way round the other point, not an answer in the server's name.
+    if theirs.iter().any(|i| i.d.flags.syn()) || theirs.len() > 2 * mine.len().max(1) || theirs.len() > TALK * 2 {
+        return None;
+    }
+    let asked: Vec<&Item<'_>> = mine.iter().filter(|i| i.d.ts <= first.item.d.ts).collect();
+    // An answer may be to the first of several questions, however late.
+    let question = asked.first()?;
+    let took = first.item.d.ts.since(question.d.ts);
+    let there_and_back = Span::from_nanos(view.clock.uncertainty.nanos().saturating_mul(2));
+    let fast = view.timed() && took.nanos() < there_and_back.nanos().saturating_sub(JITTER.nanos());
+    // What was quicker than that needs no record of the other point; all else needs one of these very moments.
+    let kept = answers.iter().all(|f| view.kept_before(s, tap, f.item.d.ts));
+    if !fast && !kept {
+        return None;
+    }
+    let misses = proof::clusters(mine.iter().filter(|i| view.kept_after(tap, i.d.ts)).map(|i| i.d.ts)) + 1;
+    let chance = ledger.miss_rate(up).powi(i32::try_from(misses).unwrap_or(8));
+    // From between the points it came if it was quicker than any packet to the other point and back, or if the other point would have seen it.
+    if !fast && chance > CONFIRMED || chance > LIKELY {
+        return None;
+    }
+    let ttl = beyond_by_ttl(view, up, &answers);
+    let grade = match expected {
+        Expected::Server(_) if fast => Grade::Confirmed,
+        // The address was never seen beyond the other point: its own host may stand before it, unless the TTL is none it could have.
+        Expected::Everything(_) if fast && ttl.is_some_and(|t| t.sure) => Grade::Confirmed,
+        _ => Grade::Likely,
+    };
+    let (rule, kind, mechanism) = inject::name(view, s, Side::Server, &answers, false, tap)?;
+    let mut claim = Claim::new(rule, kind, mechanism, Direction::S2c, first.item.d.ts);
+    claim.grade = grade;
+    let frames: Vec<_> = answers.iter().take(16).map(|f| (tap, f.item.d.frame)).collect();
+    claim.fact(
+        format!("{} reached {}, but neither it nor the question it answers was ever at {}", inject::what(&answers), tap.name(), up.name()),
+        format!("{} packets of this flow at {}, none at {}", mine.len() + theirs.len(), tap.name(), up.name()),
+        "the server answers what reaches it",
+        &frames,
+    );
+    let asked_frames: Vec<_> = asked.iter().map(|i| (tap, i.d.frame)).take(8).collect();
+    claim.fact(
+        format!("the question did not arrive at {}", up.name()),
+        format!("{} packets sent", mine.len()),
+        "it arrives",
+        &asked_frames,
+    );
+    if fast {
+        claim.fact(
+            format!("it came sooner than any packet can go to {} and back", up.name()),
+            format!("{took}"),
+            format!("at least {there_and_back}"),
+            &[(tap, question.d.frame), (tap, first.item.d.frame)],
+        );
+    }
+    match expected {
+        Expected::Server(n) => {
+            let why = format!("this server's other connections, {n}, passed both points");
+            claim.excluded("another way that avoids the other point", why);
+        }
+        Expected::Everything(n) => {
+            let why = format!("the other point has the client's other connections, {n}, to all servers");
+            claim.excluded("another way that avoids the other point", why);
+            if let Some(Ttl { came, fewest, .. }) = ttl {
+                let why = format!("TTL {came} is that of a host {fewest} or more routers away");
+                claim.excluded("the server itself stands between the points", why);
+            } else {
+                claim.stands("the server itself stands between the points", "the other point has nothing of this address at all");
+            }
+        }
+    }
+    inject::innocent(&mut claim, ledger, up, &Proofs { n: u32::from(fast), chance });
+    let mut out = claim.about(view, s);
+    // Flows to a server whose other flows all passed both points are independent of one another: of `n`, not many more than three in `n` go another way.
+    // An address of which nothing is known is one question, however often it is asked.
+    out.chance = match expected {
+        Expected::Server(n) if !fast => Some(chance.max(3.0 / (f64::from(n) + 3.0))),
+        _ => None,
+    };
+    Some(out)
+}
+
+/// First TTLs that operating systems give.
+const FIRST: [u8; 4] = [32, 64, 128, 255];
+
+/// A TTL that no host between the points gives.
+#[derive(Clone, Copy)]
+struct Ttl {
+    came: u8,
+    /// Fewest routers that explain it.
+    fewest: u8,
+    /// They are as many as on the longest way between the points that was seen.
+    sure: bool,
+}
+
+/// Whether no host between the points can have sent the answers: whatever TTL it began with, more routers than there are lie behind it.
+fn beyond_by_ttl(view: &View<'_>, up: Tap, answers: &[Stranger<'_, '_>]) -> Option<Ttl> {
+    let (shortest, longest) = view.hops(up)?;
+    let away = |ttl: u8| FIRST.iter().filter_map(|f| f.checked_sub(ttl)).min();
+    let all = answers.iter().map(|f| Some((f.item.d.ttl, away(f.item.d.ttl)?)));
+    let (came, fewest) = all.collect::<Option<Vec<_>>>()?.into_iter().min_by_key(|a| a.1)?;
+    (shortest > 0 && fewest >= shortest).then_some(Ttl { came, fewest, sure: fewest >= longest })
+}

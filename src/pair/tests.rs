@@ -1,0 +1,292 @@
+//! The judges, on tapes made by hand: a client at A, servers at B ten routers and 30 ms further on, B's clock an hour ahead.
+
+use super::align::{self, Far, Near};
+use super::digest;
+use super::{Digest, Offer, Tape, TapeFlow, What, compare};
+use crate::model::finding::Grade;
+use crate::model::flow::{FlowId, RoleBasis};
+use crate::model::frame::FrameNo;
+use crate::model::key::{Endpoint, Proto};
+use crate::model::packet::TcpFlags;
+use crate::model::pair::{PairFinding, Pairing};
+use crate::model::side::{PerSide, Side};
+use crate::model::story::Story;
+use crate::model::time::{Span, Time};
+use std::net::Ipv4Addr;
+
+const MS: i64 = 1_000_000;
+const HOUR: i64 = 3_600_000 * MS;
+const WAY: i64 = 30 * MS;
+const HOPS: u8 = 10;
+const CLIENT_ISN: u32 = 1_000;
+const SERVER_ISN: u32 = 900_000;
+const SYN: u16 = TcpFlags::SYN.0;
+const ACK: u16 = TcpFlags::ACK.0;
+const RST: u16 = TcpFlags::RST.0;
+
+fn packet(side: Side, at_ms: f64, flags: u16, pos: u32, ack: u32, bytes: &[u8]) -> Digest {
+    let (own, other) = if side == Side::Client { (CLIENT_ISN, SERVER_ISN) } else { (SERVER_ISN, CLIENT_ISN) };
+    let len = bytes.len() as u32;
+    Digest {
+        ts: Time::from_nanos((at_ms * MS as f64) as i64),
+        frame: FrameNo(0),
+        hash: digest::hash(bytes),
+        head: digest::hash(bytes.get(..digest::HEAD).unwrap_or(bytes)),
+        seq: own + pos,
+        ack: if flags & ACK != 0 { other + ack } else { 0 },
+        len,
+        cap: len,
+        ip_len: len + 40,
+        ip_id: Some((at_ms * 7.0) as u16 ^ pos as u16 | 1),
+        window: 500,
+        flags: TcpFlags(flags),
+        ttl: 64,
+        side,
+        what: What::Tcp,
+        first: std::array::from_fn(|i| bytes.get(i).copied().unwrap_or(0)),
+        bad: false,
+    }
+}
+
+/// What both points have of a flow, and what only one of them has.
+#[derive(Default)]
+struct Talk {
+    server: u8,
+    port: u16,
+    /// Sent by either side, at its sender's time (A's clock).
+    both: Vec<Digest>,
+    only_a: Vec<Digest>,
+    only_b: Vec<Digest>,
+}
+
+impl Talk {
+    fn new(server: u8, port: u16) -> Self {
+        Self { server, port, ..Self::default() }
+    }
+    fn handshake(mut self, at: f64) -> Self {
+        self.both.push(packet(Side::Client, at, SYN, 0, 0, b""));
+        self.both.push(packet(Side::Server, at + 30.0, SYN | ACK, 0, 1, b""));
+        self.both.push(packet(Side::Client, at + 60.0, ACK, 1, 1, b""));
+        self
+    }
+    /// `n` requests with answers, 10 ms apart.
+    fn chat(mut self, at: f64, n: u32) -> Self {
+        for i in 0..n {
+            let t = at + f64::from(i) * 10.0;
+            self.both.push(packet(Side::Client, t, ACK, 1 + i * 20, 1 + i * 40, &[i as u8 ^ self.port as u8; 20]));
+            self.both.push(packet(Side::Server, t + 30.5, ACK, 1 + i * 40, 21 + i * 20, &[i as u8 | 0x80; 40]));
+        }
+        self
+    }
+    fn tape(&self, at_a: bool) -> Option<TapeFlow> {
+        let own = if at_a { &self.only_a } else { &self.only_b };
+        let first = if at_a { Side::Client } else { Side::Server };
+        let mut packets: Vec<Digest> = self
+            .both
+            .iter()
+            .map(|d| {
+                let travelled = if d.side == first { 0 } else { WAY };
+                let ttl = if d.side == first { d.ttl } else { d.ttl - HOPS };
+                Digest { ts: d.ts.plus(Span::from_nanos(travelled + if at_a { 0 } else { HOUR })), ttl, ..*d }
+            })
+            .chain(own.iter().map(|d| Digest { ts: d.ts.plus(Span::from_nanos(if at_a { 0 } else { HOUR })), ..*d }))
+            .collect();
+        packets.sort_by_key(|d| d.ts);
+        let offer = |side: Side| {
+            let syn = packets.iter().find(|d| d.side == side && d.flags.syn())?;
+            Some(Offer { isn: syn.seq, ..Offer::default() })
+        };
+        (!packets.is_empty()).then(|| TapeFlow {
+            id: FlowId { source: u32::from(!at_a), frame: FrameNo(0) },
+            proto: Proto::TCP,
+            client: Endpoint { ip: Ipv4Addr::new(10, 0, 0, 1).into(), port: self.port },
+            server: Endpoint { ip: Ipv4Addr::new(203, 0, 113, self.server).into(), port: 443 },
+            basis: RoleBasis::Syn,
+            offer: PerSide { client: offer(Side::Client), server: offer(Side::Server) },
+            packets,
+            dropped: 0,
+        })
+    }
+}
+
+fn pair(talks: &[Talk]) -> Pairing {
+    let tapes = [true, false].map(|at_a| {
+        let mut flows: Vec<TapeFlow> = talks.iter().filter_map(|t| t.tape(at_a)).collect();
+        let mut frame = 0;
+        for f in &mut flows {
+            f.id.frame = FrameNo(frame + 1);
+            for d in &mut f.packets {
+                frame += 1;
+                d.frame = FrameNo(frame);
+            }
+        }
+        Tape { flows, dropped: 0 }
+    });
+    let stories = [0, 1].map(|i: usize| {
+        let times = || tapes[i].flows.iter().flat_map(|f| &f.packets).map(|d| d.ts);
+        let mut story = Story::default();
+        story.source.first = times().min();
+        story.source.last = times().max();
+        story
+    });
+    compare([&stories[0], &stories[1]], [&tapes[0], &tapes[1]])
+}
+
+fn one(found: &Pairing) -> &PairFinding {
+    assert_eq!(found.findings.len(), 1, "{:#?}", found.findings);
+    &found.findings[0]
+}
+
+/// Two connections that nothing happens to, from beginning to end of the captures; one of them ends with a genuine reset.
+fn background() -> Vec<Talk> {
+    let mut first = Talk::new(1, 4001).handshake(0.0).chat(100.0, 300);
+    first.both.push(packet(Side::Server, 3_200.0, RST, 12_001, 0, b""));
+    vec![first, Talk::new(2, 4002).handshake(5.0).chat(105.0, 340)]
+}
+
+#[test]
+fn clean_flows_are_clean_and_the_clocks_are_found() {
+    let p = pair(&background());
+    assert!(p.findings.is_empty(), "{:#?}", p.findings);
+    let off = p.clock.offset.unwrap().nanos() - HOUR;
+    assert!(off.abs() <= p.clock.uncertainty.nanos() && p.clock.uncertainty <= Span::from_millis(31), "{:?}", p.clock);
+}
+
+fn reset(at: f64, pos: u32) -> Digest {
+    packet(Side::Server, at, RST, pos, 0, b"")
+}
+
+#[test]
+fn a_reset_after_which_the_server_went_on_is_proved() {
+    let mut all = background();
+    let mut t = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 3);
+    // At A when the server, 30 ms away, had still to answer the last two requests.
+    t.only_a.push(reset(1_121.0, 1));
+    all.push(t);
+    let p = pair(&all);
+    let f = &one(&p).finding;
+    assert_eq!((f.rule, f.grade), ("pair.injected", Grade::Confirmed));
+    assert!(f.evidence.iter().any(|e| e.says.contains("went on")), "{f:#?}");
+}
+
+#[test]
+fn it_is_proved_in_the_first_packets_of_a_capture_too() {
+    // B's capture begins with this very SYN.
+    let mut t = Talk::new(3, 4003).handshake(-50.0).chat(20.0, 3);
+    t.only_a.push(reset(41.0, 1));
+    let p = pair(&background().into_iter().chain([t]).collect::<Vec<_>>());
+    assert_eq!(one(&p).finding.grade, Grade::Confirmed);
+}
+
+#[test]
+fn a_reset_that_is_merely_absent_is_no_proof() {
+    // Nothing follows it: the server's capture may have missed it.
+    let silent = |port: u16, at: f64| {
+        let mut t = Talk::new(3, port).handshake(at).chat(at + 100.0, 1);
+        t.only_a.push(reset(at + 700.0, 41));
+        t
+    };
+    let mut all = background();
+    all.push(silent(4003, 1_000.0));
+    assert!(pair(&all).findings.iter().all(|f| f.finding.grade < Grade::Confirmed));
+    // Had the capture no reset at all, it might have been told to leave them out.
+    all[0].both.pop();
+    assert!(pair(&all).findings.is_empty());
+}
+
+#[test]
+fn a_packet_changed_on_the_way_is_proved_and_not_taken_for_dropped() {
+    let mut all = background();
+    let mut t = Talk::new(3, 4003).handshake(1_000.0);
+    let answer = packet(Side::Server, 1_150.0, ACK, 1, 1, &[7; 40]);
+    t.only_b.push(answer);
+    t.only_a.push(Digest { ts: Time::from_nanos(1_180 * MS), ttl: 64 - HOPS, ..packet(Side::Server, 1_150.0, RST | ACK, 1, 1, b"") });
+    all.push(t);
+    let p = pair(&all);
+    assert_eq!((one(&p).finding.rule, one(&p).finding.grade), ("pair.rewritten", Grade::Confirmed));
+}
+
+/// A SYN to a server that B has never seen, refused after `took` milliseconds with this TTL.
+fn refused(took: f64, ttl: u8) -> Pairing {
+    let mut all = background();
+    let mut t = Talk::new(9, 4009);
+    t.only_a.push(packet(Side::Client, 1_500.0, SYN, 0, 0, b""));
+    t.only_a.push(Digest { ttl, ..packet(Side::Server, 1_500.0 + took, RST | ACK, 0, 1, b"") });
+    all.push(t);
+    pair(&all)
+}
+
+#[test]
+fn a_closed_port_of_a_host_between_the_points_is_no_proof() {
+    for took in [12.0, 200.0] {
+        assert!(refused(took, 60).findings.iter().all(|f| f.finding.grade <= Grade::Possible), "{took} ms");
+    }
+}
+
+#[test]
+fn a_refusal_from_nearer_in_time_than_in_routers_is_proved() {
+    let p = refused(12.0, 51);
+    assert_eq!((one(&p).finding.mechanism, one(&p).finding.grade), ("on_syn", Grade::Confirmed));
+    assert!(refused(200.0, 51).findings.iter().all(|f| f.finding.grade < Grade::Confirmed));
+}
+
+#[test]
+fn a_reset_is_proved_where_one_capture_has_one_direction_only() {
+    let mut all = background();
+    let mut t = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 3);
+    t.only_a.push(reset(1_121.0, 1));
+    all.push(t);
+    for t in &mut all {
+        let (client, server): (Vec<Digest>, Vec<Digest>) = t.both.drain(..).partition(|d| d.side == Side::Client);
+        t.both = server;
+        t.only_b.extend(client.into_iter().map(|d| Digest { ts: d.ts.plus(Span::from_nanos(WAY)), ttl: d.ttl - HOPS, ..d }));
+    }
+    let p = pair(&all);
+    assert_eq!(p.clock.why_not, Some("packets of one direction only were seen at both points"));
+    let f = &one(&p).finding;
+    assert_eq!((f.rule, f.grade), ("pair.injected", Grade::Confirmed));
+}
+
+fn aligned(near: &[Digest], far: &[Digest], acked: i64) -> (Vec<Near>, Vec<Far>) {
+    let items = |all: &[Digest]| -> Vec<Digest> { all.to_vec() };
+    let (n, f) = (items(near), items(far));
+    let n = align::items(n.iter(), SERVER_ISN, CLIENT_ISN);
+    let f = align::items(f.iter(), SERVER_ISN, CLIENT_ISN);
+    let out = align::align(&n, &f, &|_| None, acked);
+    (out.near, out.far)
+}
+
+fn data(at: f64, pos: u32, bytes: &[u8]) -> Digest {
+    packet(Side::Server, at, ACK, pos, 1, bytes)
+}
+
+#[test]
+fn segments_cut_or_joined_on_the_way_are_the_same_bytes() {
+    let bytes: Vec<u8> = (0..90).collect();
+    let whole = [data(0.0, 1, &bytes)];
+    let cut = [data(30.0, 1, &bytes[..30]), data(30.1, 31, &bytes[30..60]), data(30.2, 61, &bytes[60..])];
+    assert_eq!(aligned(&whole, &cut, 0), (vec![Near::Arrived], vec![Far::Known; 3]));
+    assert_eq!(aligned(&cut, &whole, 0), (vec![Near::Arrived; 3], vec![Far::Known]));
+    let mut other = bytes.clone();
+    other[70] ^= 1;
+    let (_, far) = aligned(&cut, &[data(30.0, 1, &other)], 0);
+    assert!(matches!(far[..], [Far::Differs(_)]), "{far:?}");
+}
+
+#[test]
+fn what_was_lost_missed_repeated_or_never_sent_is_told_apart() {
+    let (x, y) = ([1u8; 40], [2u8; 40]);
+    // The first transmission is lost, the second arrives: they differ in nothing but the identification.
+    let (near, far) = aligned(&[data(0.0, 1, &x), data(300.0, 1, &x)], &[data(300.0, 1, &x)], 0);
+    assert_eq!((near, far), (vec![Near::Lost, Near::Match(0)], vec![Far::Match(1)]));
+    // Acknowledged, so it arrived: the far capture missed it.
+    assert_eq!(aligned(&[data(0.0, 1, &x)], &[], 41).0, [Near::Missed]);
+    assert_eq!(aligned(&[data(0.0, 1, &x)], &[], 1).0, [Near::Lost]);
+    // The sender went on past it: the near capture missed it; beyond all it sent, nobody sent it.
+    assert_eq!(aligned(&[data(1.0, 41, &y)], &[data(30.0, 1, &x), data(1.0, 41, &y)], 0).1, [Far::Missed, Far::Match(0)]);
+    assert_eq!(aligned(&[data(0.0, 1, &x)], &[data(0.0, 1, &x), data(9.0, 41, &y)], 0).1, [Far::Match(0), Far::Unsent]);
+    // A mirrored port doubles packets.
+    assert_eq!(aligned(&[data(0.0, 1, &x)], &[data(0.0, 1, &x), data(0.0, 1, &x)], 0).1, [Far::Match(0), Far::Copy]);
+    // Other bytes at the same place.
+    assert_eq!(aligned(&[data(0.0, 1, &x)], &[data(3.0, 1, &y)], 0).1, [Far::Differs(0)]);
+}
