@@ -81,7 +81,10 @@ A (client)                     B (server)
             "no route to this address",
         ],
         confirm: "The frames named are in one capture only, and the receiver never acknowledged them.",
-        sources: &["RFC 9293, section 3.8.1: what was not acknowledged is sent again", "RFC 9312, section 4: what can be measured of QUIC from outside"],
+        sources: &[
+            "RFC 9293, section 3.8.1: what was not acknowledged is sent again",
+            "RFC 9312, section 4: what can be measured of QUIC from outside",
+        ],
     },
     Card {
         rule: "pair.throttled",
