@@ -247,7 +247,7 @@ fn every_record_of_every_fixture_fits_the_schema() {
             assert_eq!(end["totals"][kind], n, "{} {kind}", c.display());
         }
     }
-    // `stats` comes from live captures only: tests/live.rs holds it to the schema.
+    // `stats` comes from live captures only: tests/live holds it to the schema.
     assert!(schema::TYPES.iter().all(|t| *t == "stats" || seen.iter().any(|s| s == t)), "the fixtures do not show every type of record");
 }
 
