@@ -1,6 +1,9 @@
 //! What can be captured on this machine, and the command that fixes what cannot. Opens nothing: it lists interfaces and reads its own capabilities.
 
+use clap::CommandFactory;
 use std::fmt::Write;
+use std::path::Path;
+use tamperscope::sink::text;
 
 /// Bit of `CAP_NET_RAW` in capability sets (capabilities(7)).
 const CAP_NET_RAW: u32 = 13;
@@ -37,7 +40,70 @@ fn rights(status: &str) -> Rights {
 /// The page of `tamperscope doctor`.
 pub fn report() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    page(rights(&status), &interfaces())
+    let mut out = page(rights(&status), &interfaces());
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let maps = read("/proc/self/maps").unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease").map_or_else(|| "not told".into(), |v| v.trim().to_owned());
+    let _ = write!(out, "\nKernel              {kernel}\nlibpcap             {}\n", libpcap(&maps));
+    if let Some((size, sockets)) = ring() {
+        let _ =
+            writeln!(out, "Ring                {size} for each of {sockets} socket(s) an interface (live -B SIZE, --capture-threads N)");
+    }
+    let devices = devices(Path::new("/sys/class/net"));
+    if !devices.is_empty() {
+        out.push_str("\nBelow capture       (frames lost before any socket could see them)\n");
+        out.push_str(&devices);
+        out.push_str(
+            "Frames larger than the MTU come from offloads, which join packets before they are captured; they are recognised and counted as\n\
+             what they are. `ethtool -k IFACE` lists offloads, `ethtool -g IFACE` the card's own ring.\n",
+        );
+    }
+    out
+}
+
+/// Which libpcap is in use, by the name of the library that is loaded (proc_pid_maps(5)).
+fn libpcap(maps: &str) -> String {
+    let file = maps
+        .lines()
+        .filter_map(|l| l.split_whitespace().nth(5))
+        .find(|path| path.rsplit('/').next().is_some_and(|n| n.starts_with("libpcap")));
+    match file.map(|path| (path, path.rsplit_once(".so.").map(|(_, version)| version))) {
+        Some((path, Some(version))) => format!("{version} ({path})"),
+        Some((path, None)) => path.to_owned(),
+        None if cfg!(feature = "live") => "part of this program, or not told".into(),
+        None => "none: built without the feature `live`".into(),
+    }
+}
+
+/// The kernel's ring and the number of sockets that `live` asks for unless told otherwise.
+fn ring() -> Option<(String, String)> {
+    let command = tamperscope::cli::Cli::command();
+    let live = command.find_subcommand("live")?;
+    let default = |id: &str| live.get_arguments().find(|a| a.get_id() == id)?.get_default_values().first()?.to_str().map(str::to_owned);
+    Some((default("buffer")?, default("capture_threads")?))
+}
+
+/// A line for each interface: MTU, queues, and what was lost below the sockets since it came up (sysfs-class-net-statistics).
+fn devices(class: &Path) -> String {
+    let mut names: Vec<_> = std::fs::read_dir(class).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+    names.sort();
+    let mut out = String::new();
+    for name in names {
+        let at = class.join(&name);
+        let number = |path: &str| std::fs::read_to_string(at.join(path)).ok().and_then(|t| t.trim().parse::<u64>().ok());
+        let Some(mtu) = number("mtu") else { continue };
+        let queues = std::fs::read_dir(at.join("queues")).into_iter().flatten().flatten();
+        let queues = queues.filter(|e| e.file_name().to_string_lossy().starts_with("rx-")).count();
+        let lost = ["rx_dropped", "rx_missed_errors", "rx_fifo_errors"]
+            .map(|what| (what, number(&format!("statistics/{what}")).unwrap_or(0)))
+            .into_iter()
+            .map(|(what, n)| format!("{what} {n}"));
+        let lost = lost.collect::<Vec<_>>().join(", ");
+        let line = format!("    {:<16} mtu {mtu}, receive queues {queues}, {lost}", name.to_string_lossy());
+        out.push_str(text::shown(&line, false).as_str());
+        out.push('\n');
+    }
+    out
 }
 
 fn page(rights: Rights, interfaces: &Result<String, String>) -> String {
@@ -77,7 +143,6 @@ fn page(rights: Rights, interfaces: &Result<String, String>) -> String {
 /// Why they cannot be listed.
 #[cfg(feature = "live")]
 pub fn interfaces() -> Result<String, String> {
-    use tamperscope::sink::text::shown;
     let devices = pcap::Device::list().map_err(|e| e.to_string())?;
     if devices.is_empty() {
         return Err("libpcap sees no interface here".into());
@@ -93,7 +158,7 @@ pub fn interfaces() -> Result<String, String> {
         facts.extend(d.addresses.iter().map(|a| a.addr.to_string()));
         facts.extend(d.desc.clone());
         let line = format!("{:>3} {:<16} {}", i + 1, d.name, facts.join(", "));
-        out.push_str(shown(line.trim_end(), false).as_str());
+        out.push_str(text::shown(line.trim_end(), false).as_str());
         out.push('\n');
     }
     Ok(out)
@@ -120,6 +185,32 @@ mod tests {
         assert_eq!(rights(&status(1000, "0000000000000000")), Rights::None);
         assert_eq!(rights(&status(0, "0000000000001000")), Rights::None, "root in a container without the capability");
         assert_eq!(rights(""), Rights::Unknown);
+    }
+
+    #[test]
+    fn libpcap_is_known_by_the_file_that_is_loaded() {
+        let maps = "7f00-7f01 r-xp 00000000 08:01 1  /usr/lib/libc.so.6\n7f02-7f03 r-xp 00000000 08:01 2  /usr/lib/x86_64-linux-gnu/libpcap.so.1.10.3\n";
+        assert_eq!(libpcap(maps), "1.10.3 (/usr/lib/x86_64-linux-gnu/libpcap.so.1.10.3)");
+        assert!(!libpcap("").contains(".so"));
+    }
+
+    #[test]
+    fn the_ring_is_that_of_the_command_line() {
+        assert_eq!(ring(), Some(("16M".to_owned(), "1".to_owned())));
+    }
+
+    #[test]
+    fn devices_say_what_they_lost() {
+        let root = std::env::temp_dir().join(format!("tamperscope-doctor-{}", std::process::id()));
+        let one = root.join("eth0");
+        for dir in ["statistics", "queues/rx-0", "queues/rx-1", "queues/tx-0"] {
+            std::fs::create_dir_all(one.join(dir)).unwrap();
+        }
+        std::fs::create_dir_all(root.join("bonding_masters")).unwrap();
+        std::fs::write(one.join("mtu"), "1500\n").unwrap();
+        std::fs::write(one.join("statistics/rx_dropped"), "7\n").unwrap();
+        assert_eq!(devices(&root), "    eth0             mtu 1500, receive queues 2, rx_dropped 7, rx_missed_errors 0, rx_fifo_errors 0\n");
+        std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

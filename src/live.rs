@@ -131,7 +131,9 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
     let files = outs.iter().map(|o| o.path.as_path()).chain(args.write.as_deref()).filter(|p| *p != Path::new("-"));
     let mut places: Vec<PathBuf> = files.map(place_of).collect();
     places.extend(args.evidence.clone());
-    sandbox.files(&places, &args.services).map_err(Wrong)?;
+    // Their directories, not the files: who edits one often puts another in its place, which HUP is to read.
+    let rules: Vec<PathBuf> = args.services.iter().map(|p| place_of(p)).collect();
+    sandbox.files(&places, &rules).map_err(Wrong)?;
     Ok(Ready {
         plan,
         opened,

@@ -45,7 +45,8 @@ impl Sandbox {
         self.step("rights", || system::rights(keep))
     }
 
-    /// After the outputs: files and system calls. `write` are directories in which files may be made, `read` files that may be read.
+    /// After the outputs: files and system calls. `write` are directories in which files may be made, `read` files or directories that may be
+    /// read.
     ///
     /// # Errors
     /// As [`Self::rights`].
@@ -285,6 +286,35 @@ mod tests {
         }
         assert_eq!((seen.1, seen.2), (false, false), "{:?}", seen.0);
         assert_eq!((seen.3, seen.4, seen.5.as_deref()), (zero.clone(), zero, Some("1")));
+    }
+
+    #[test]
+    fn no_file_is_made_or_read_outside_the_places_that_were_named() {
+        let root = std::env::temp_dir().join(format!("tamperscope-landlock-{}", std::process::id()));
+        let at = |name: &str| root.join(name);
+        for place in ["out", "rules", "else"] {
+            std::fs::create_dir_all(at(place)).unwrap();
+            std::fs::write(at(place).join("old"), "x").unwrap();
+        }
+        let seen = apart({
+            let root = root.clone();
+            move || {
+                // Without it an ordinary user may not restrict himself.
+                nix::sys::prctl::set_no_new_privs().map_err(|e| e.to_string())?;
+                system::landlock(&[root.join("out")], &[root.join("rules")])?;
+                let write = |place: &str| std::fs::write(root.join(place).join("new"), "y").map_err(|e| e.kind());
+                let read = |place: &str| std::fs::read(root.join(place).join("old")).map(|_| ()).map_err(|e| e.kind());
+                // What an editor does: another file takes the name.
+                let replaced = std::fs::rename(root.join("out/old"), root.join("out/older")).map_err(|e| e.kind());
+                Ok::<_, String>(([write("out"), write("rules"), write("else")], [read("rules"), read("else")], replaced))
+            }
+        });
+        let denied = Err(std::io::ErrorKind::PermissionDenied);
+        match seen {
+            Err(why) => eprintln!("skipped: {why}"),
+            Ok(seen) => assert_eq!(seen, ([Ok(()), denied, denied], [Ok(()), denied], Ok(()))),
+        }
+        std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]

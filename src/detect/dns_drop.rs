@@ -86,7 +86,7 @@ impl Detector for DnsDrop {
 }
 
 fn judge_one<'a>(scene: &Scene<'a>, said: &[Exchange<'a>], x: &Exchange<'a>) -> Option<Finding> {
-    let end = scene.source.last?;
+    let end = scene.source.watched()?;
     let client = scene.flow.client.ip;
     // Answered even once, of whatever type: then it is loss.
     if said.iter().any(|y| y.name == x.name && !y.answers.is_empty()) {

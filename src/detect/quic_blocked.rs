@@ -151,7 +151,7 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     }
     let bursts = silence::bursts(sent.iter().map(|p| p.ts));
     let span = sent.last()?.ts.since(flow.first.ts);
-    let quiet = scene.source.last.map_or(Span::ZERO, |end| end.since(flow.last.ts));
+    let quiet = scene.source.watched().map_or(Span::ZERO, |end| end.since(flow.last.ts));
     let beside = Beside::of(scene);
     let (other, same) = (scene.same_server_other_name(), scene.same_server_same_name());
     // With every other name answered at this address, even a program that sends once and gives up shows something.

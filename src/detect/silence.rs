@@ -391,7 +391,7 @@ pub(super) const fn often_filtered(port: u16) -> bool {
 
 /// When the capture had gone on for a second after a packet, so that an answer to it could have been seen: the time before which that holds.
 pub(super) fn answerable(scene: &Scene<'_>) -> Time {
-    scene.source.last.unwrap_or(scene.flow.last.ts).minus(Span::from_secs(1))
+    scene.source.watched().unwrap_or(scene.flow.last.ts).minus(Span::from_secs(1))
 }
 
 /// How many bursts packets at these times form; a retransmission timer leaves at least this much between two.

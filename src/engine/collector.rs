@@ -202,7 +202,7 @@ pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, 
 /// The story as far as it needs no judgement: order, outcomes, quality, names, labels.
 pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     collect::order(&mut flows);
-    collect::settle(&mut flows, source.last.unwrap_or(Time::from_nanos(0)));
+    collect::settle(&mut flows, source.watched().unwrap_or(Time::from_nanos(0)));
     source.quality = collect::assess(&source, &flows);
     detect::limits(&mut flows);
     let (labels, dns_names) = label_all(&flows, book, threads);

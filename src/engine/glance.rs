@@ -95,7 +95,8 @@ impl<'a> Glancer<'a> {
 
     /// Records of open flows that changed: those in which both sides were heard, or payload was sent, come first.
     pub(super) fn open(&mut self, table: &mut Table<Talk>, source: u32, evicted: u64) -> Vec<FlowRecord> {
-        self.board.following(self.shard, table.len() as u64, evicted);
+        let buffered = table.entries().map(|e| e.state.buffered()).sum();
+        self.board.following(self.shard, table.len() as u64, buffered, evicted);
         let mut out = Vec::new();
         if self.shed >= Shed::Payload {
             return out;

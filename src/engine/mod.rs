@@ -130,7 +130,10 @@ enum ToShard {
     SourceEnd,
     /// A live source goes on: say how things stand.
     #[cfg_attr(not(feature = "live"), allow(dead_code))]
-    Glance,
+    Glance {
+        /// Up to when the source was watched.
+        now: Option<crate::model::time::Time>,
+    },
 }
 
 /// To the collector.
@@ -159,6 +162,9 @@ struct Tick {
     facts: SourceFacts,
     /// Since the capture began.
     uptime: crate::model::time::Span,
+    /// How long the shards have had the request.
+    #[cfg(feature = "live")]
+    since: pulse::Stopwatch,
 }
 
 /// What a shard counted for one source.

@@ -242,6 +242,12 @@ impl<'a> Dealer<'a> {
         self.gone
     }
 
+    /// Bytes of fragments that wait for others.
+    #[cfg(feature = "live")]
+    pub(super) fn buffered(&self) -> u64 {
+        self.fragments.buffered()
+    }
+
     /// What is known of a source that goes on.
     #[cfg(feature = "live")]
     pub(super) fn so_far(&self, input: &dyn Source) -> SourceFacts {

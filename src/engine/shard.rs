@@ -75,7 +75,7 @@ pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flo
         match message {
             ToShard::Frames(batch) => shard.batch(&batch),
             ToShard::SourceEnd => shard.source_end(),
-            ToShard::Glance => shard.glance(),
+            ToShard::Glance { now } => shard.glance(now),
         }
     }
 }
@@ -115,7 +115,12 @@ impl Shard<'_> {
     }
 
     /// A live capture wants to know how things stand: flows that ended, and those still open that changed.
-    fn glance(&mut self) {
+    fn glance(&mut self, now: Option<Time>) {
+        if let Some(now) = now {
+            // Where nobody speaks any more, no packet says that the time of a flow is up.
+            let (ready, source) = (&mut self.ready, self.source);
+            self.table.expire(now, &mut |e, why| ready.push(record(e, why, source)));
+        }
         self.send();
         let evicted = self.table.take_evicted();
         self.summary.evicted += evicted;
@@ -303,6 +308,12 @@ impl Talk {
     #[cfg(feature = "live")]
     pub(super) fn app(&self) -> Option<&'static str> {
         self.desk.as_ref().and_then(Desk::app)
+    }
+
+    /// Bytes kept until others come.
+    #[cfg(feature = "live")]
+    pub(super) fn buffered(&self) -> u64 {
+        self.tcp.as_ref().map_or(0, |c| c.buffered())
     }
 
     /// Whether payload is still read.

@@ -10,7 +10,7 @@ use super::collector::{self, Tally};
 use super::glance::Glancer;
 use super::ledger::{Change, Ledger};
 use super::memory;
-use super::pulse::Clock;
+use super::pulse::{Clock, Hush, Stopwatch};
 use super::reader::Dealer;
 use super::window::Window;
 use super::{Plan, RunError, ShardSummary, Tick, ToCollector, ToShard, shard, shed};
@@ -114,8 +114,18 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
             flows: 0,
         };
         let collector = scope.spawn(move || collector.run(&collect_rx, sinks));
-        let reader =
-            Reader { plan, shards: &to_shards, collector: &collect_tx, board, done, wishes, clock: Clock::start(interval), keep, used: 0 };
+        let reader = Reader {
+            plan,
+            shards: &to_shards,
+            collector: &collect_tx,
+            board,
+            done,
+            wishes,
+            clock: Clock::start(interval),
+            hush: Hush::start(),
+            keep,
+            used: 0,
+        };
         reader.run(live, &meter);
         drop(to_shards);
         drop(collect_tx);
@@ -134,6 +144,7 @@ struct Reader<'a> {
     done: &'a AtomicU64,
     wishes: &'a Wishes,
     clock: Clock,
+    hush: Hush,
     keep: Option<Keep>,
     /// Memory in use when it was last looked at, bytes.
     used: u64,
@@ -157,6 +168,12 @@ impl Reader<'_> {
             };
             batch.frames.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             packets += batch.frames.len() as u64;
+            if !batch.frames.is_empty() {
+                self.hush.broken();
+            }
+            if !meter.hears() {
+                self.hush.deafened();
+            }
             if let Some(keep) = &mut self.keep
                 && let Err(e) = keep.write(&batch)
             {
@@ -173,11 +190,12 @@ impl Reader<'_> {
                     memory::correct(self.board, used, std::mem::replace(&mut self.used, used), self.plan.max_memory);
                 }
                 dealer.flush_all();
-                let facts = SourceFacts { packets, ..dealer.so_far(&live) };
+                let facts = SourceFacts { packets, silence: self.hush.lasted(), ..dealer.so_far(&live) };
+                self.board.hold_fragments(dealer.buffered());
                 for shard in self.shards {
-                    let _ = shard.send(ToShard::Glance);
+                    let _ = shard.send(ToShard::Glance { now: facts.watched() });
                 }
-                let tick = Tick { tick: asked, facts, uptime: self.clock.uptime() };
+                let tick = Tick { tick: asked, facts, uptime: self.clock.uptime(), since: Stopwatch::start() };
                 if self.collector.send(ToCollector::Tick(Box::new(tick))).is_err() {
                     break;
                 }
@@ -194,6 +212,7 @@ impl Reader<'_> {
         }
         let mut facts = dealer.summary(&live);
         facts.packets = packets;
+        facts.silence = self.hush.lasted();
         facts.damage.extend(trouble);
         // Its last counters are in once its threads have ended.
         drop(live);
@@ -201,7 +220,7 @@ impl Reader<'_> {
         for shard in self.shards {
             let _ = shard.send(ToShard::SourceEnd);
         }
-        let tick = Tick { tick: u64::MAX, facts: facts.clone(), uptime: self.clock.uptime() };
+        let tick = Tick { tick: u64::MAX, facts: facts.clone(), uptime: self.clock.uptime(), since: Stopwatch::start() };
         let _ = self.collector.send(ToCollector::Tick(Box::new(tick)));
         let _ = self.collector.send(ToCollector::SourceRead { facts: Box::new(facts) });
     }
@@ -254,6 +273,7 @@ impl Collector<'_> {
             {
                 answers = 0;
                 let number = t.tick;
+                self.stats.lag = Span::from_nanos(self.meter.waited().nanos().saturating_add(t.since.passed().nanos()));
                 failure = self.pulse(t.facts.clone(), t.uptime, false, sinks).err();
                 self.done.store(number, Ordering::Relaxed);
             }

@@ -107,7 +107,7 @@ impl Window {
 
     /// Flows of the story that are over and settled and were not told yet; they count as told from now on. At the `last` call all are.
     pub(super) fn take_over(&mut self, story: &Story, last: bool) -> Vec<usize> {
-        let now = story.source.last.unwrap_or(Time::from_nanos(0));
+        let now = story.source.watched().unwrap_or(Time::from_nanos(0));
         let mut over = Vec::new();
         for (i, f) in story.flows.iter().enumerate() {
             let Some(k) = self.kept.get_mut(&f.id) else { continue };

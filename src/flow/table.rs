@@ -199,6 +199,11 @@ impl<T: Default> Table<T> {
         self.slots.get_mut(slot)?.as_deref_mut()
     }
 
+    /// All flows, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.slots.iter().filter_map(Option::as_deref)
+    }
+
     /// Ends the flow in a slot.
     pub fn close_slot(&mut self, slot: usize, why: Closed, closed: &mut dyn FnMut(Entry<T>, Closed)) {
         if let Ok(slot) = u32::try_from(slot) {

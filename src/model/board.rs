@@ -35,8 +35,10 @@ pub struct Board {
     unwritten: AtomicU64,
     /// What memory lacks: percent of the flows that are not to be followed.
     lacking: AtomicU64,
-    /// Flows being followed, by shard.
-    active: DashMap<usize, u64>,
+    /// Flows being followed and bytes kept for them until others come, by shard.
+    active: DashMap<usize, (u64, u64)>,
+    /// Bytes of fragments that wait for others.
+    fragments: AtomicU64,
 }
 
 impl Board {
@@ -78,9 +80,9 @@ impl Board {
         self.policy.fetch_add(policy, Ordering::Relaxed);
     }
 
-    /// A shard says how many flows it follows, and how many it closed early since it last said.
-    pub fn following(&self, shard: usize, flows: u64, evicted: u64) {
-        self.active.insert(shard, flows);
+    /// A shard says how many flows it follows with how many bytes kept until others come, and how many it closed early since it last said.
+    pub fn following(&self, shard: usize, flows: u64, buffered: u64, evicted: u64) {
+        self.active.insert(shard, (flows, buffered));
         self.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
 
@@ -91,7 +93,17 @@ impl Board {
 
     /// Flows being followed.
     pub fn flows_active(&self) -> u64 {
-        self.active.iter().map(|e| *e.value()).sum()
+        self.active.iter().map(|e| e.value().0).sum()
+    }
+
+    /// So many bytes of fragments wait for others.
+    pub fn hold_fragments(&self, bytes: u64) {
+        self.fragments.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes kept until those come that belong before or between them.
+    pub fn buffered(&self) -> u64 {
+        self.active.iter().map(|e| e.value().1).sum::<u64>().saturating_add(self.fragments.load(Ordering::Relaxed))
     }
 
     /// Packets counted, but not analysed in full.

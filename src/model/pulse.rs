@@ -134,6 +134,8 @@ pub struct Stats {
     pub flows_evicted: u64,
     /// Flow records that went unwritten: nothing but an unanswered first packet, under overload.
     pub flows_unwritten: u64,
+    /// How far analysis is behind capture: how long the latest packets waited to be dealt, and then for their flows to be brought up to date.
+    pub lag: Span,
     /// What was lost.
     pub losses: Losses,
     /// Work being shed now.

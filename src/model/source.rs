@@ -2,7 +2,7 @@
 
 use super::frame::{FrameNo, LinkType};
 use super::oddity::Oddity;
-use super::time::Time;
+use super::time::{Span, Time};
 use std::collections::BTreeMap;
 
 /// Where the capture was taken.
@@ -50,6 +50,8 @@ pub struct SourceFacts {
     pub first: Option<Time>,
     /// Latest packet time.
     pub last: Option<Time>,
+    /// How long a live capture listened in vain after the latest packet; zero for a file, which cannot know.
+    pub silence: Span,
     /// Frames recorded shorter than they were.
     pub cut_frames: u64,
     /// Bytes of the file that could not be understood.
@@ -72,6 +74,13 @@ pub struct SourceFacts {
     pub time_steps_back: u64,
     /// Quality; filled by the collector.
     pub quality: Quality,
+}
+
+impl SourceFacts {
+    /// The time up to which the source was watched: no packet until then means that there was none. `None` without any packet.
+    pub fn watched(&self) -> Option<Time> {
+        self.last.map(|last| last.plus(self.silence))
+    }
 }
 
 /// Capture quality, judged before any finding.

@@ -92,6 +92,11 @@ impl Piece {
 }
 
 impl Defragmenter {
+    /// Bytes that wait for others.
+    pub fn buffered(&self) -> u64 {
+        self.bytes as u64
+    }
+
     /// Takes the fragment whose IP header begins `bytes` (what follows the packet is ignored) and gives the whole packet
     /// once it is complete: header without fragment fields, lengths and IPv4 checksum as of the whole. If the capture cut
     /// a fragment short, the bytes end there while the length says what was on the wire.

@@ -188,6 +188,8 @@ fn page(board: &Board, s: &Stats, open: bool) -> String {
         "Records of lone first packets dropped under overload.",
         [(String::new(), board.flows_unwritten() as f64)],
     );
+    let buffered = [(String::new(), board.buffered() as f64)];
+    p.metric("reassembly_buffered_bytes", "gauge", "Bytes of segments and fragments kept until others come.", buffered);
     let findings = pick(&|c| match c {
         Count::Finding(rule, grade) => Some(labels(&[("rule", rule), ("state", Grade::name(*grade))])),
         _ => None,
@@ -203,6 +205,7 @@ fn page(board: &Board, s: &Stats, open: bool) -> String {
     p.metric("service_connections_total", "counter", "Connections of services that ended.", connections);
     let shed = f64::from(board.shed() as u8);
     p.metric("shedding_level", "gauge", "Work given up under overload: 0 none to 3.", [(String::new(), shed)]);
+    p.metric("processing_lag_seconds", "gauge", "How far analysis is behind capture.", [(String::new(), s.lag.as_secs())]);
     p.metric("uptime_seconds", "gauge", "Since the capture began.", [(String::new(), s.uptime.as_secs())]);
     if open {
         p.text.push_str("# EOF\n");
@@ -216,6 +219,7 @@ mod tests {
     use crate::model::flow::Outcome;
     use crate::model::oddity::Oddity;
     use crate::model::pulse::{InterfaceStats, Losses};
+    use crate::model::time::Span;
 
     fn shared() -> Shared {
         let board = Board::default();
@@ -223,9 +227,12 @@ mod tests {
         board.add(Count::Flow(6), 5);
         board.add(Count::Finding("tcp.rst.injected", Grade::Confirmed), 1);
         board.add(Count::Connection("telegram".into(), None, Outcome::Reset), 2);
+        board.following(0, 2, 1_000, 0);
+        board.following(1, 3, 500, 0);
+        board.hold_fragments(40);
         let losses = Losses { kernel: 1, interface: 2, queue: 3, policy: 0 };
         let interfaces = vec![InterfaceStats { name: "eth\"0".into(), packets: 10, losses, ..InterfaceStats::default() }];
-        let stats = Stats { interfaces, losses: Losses { policy: 4, ..losses }, ..Stats::default() };
+        let stats = Stats { interfaces, losses: Losses { policy: 4, ..losses }, lag: Span::from_nanos(250_000_000), ..Stats::default() };
         Shared { board: Arc::new(board), stats: Arc::new(Mutex::new(stats)) }
     }
 
@@ -264,6 +271,9 @@ mod tests {
             r#"tamperscope_flows_total{proto="tcp"} 5"#,
             r#"tamperscope_findings_total{rule="tcp.rst.injected",state="confirmed"} 1"#,
             r#"tamperscope_service_connections_total{service="telegram",role="",outcome="reset"} 2"#,
+            "tamperscope_flows_active 5",
+            "tamperscope_reassembly_buffered_bytes 1540",
+            "tamperscope_processing_lag_seconds 0.25",
             "# TYPE tamperscope_flows_total counter",
         ] {
             assert!(page.contains(&format!("{line}\n")), "{line}\n{page}");

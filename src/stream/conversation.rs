@@ -135,6 +135,11 @@ impl Conversation {
         }
     }
 
+    /// Bytes kept until others come.
+    pub fn buffered(&self) -> u64 {
+        Side::BOTH.iter().map(|s| self.half[*s].buffered() as u64).sum()
+    }
+
     /// Whether events are still produced.
     pub fn listening(&self) -> bool {
         self.listening

@@ -211,6 +211,12 @@ impl Half {
         self.kept.as_ref()?.waiting.first().map(|p| p.at)
     }
 
+    /// Bytes kept until others come: behind a hole, or set aside.
+    pub fn buffered(&self) -> usize {
+        let aside = |k: &Kept| k.aside.iter().map(|p| p.bytes.len()).sum::<usize>();
+        self.kept.as_ref().map_or(0, |k| k.waiting_bytes.saturating_add(aside(k)))
+    }
+
     /// Nothing more will be delivered: the bytes kept for it can go.
     pub fn forget_bytes(&mut self) {
         if let Some(kept) = &mut self.kept {
