@@ -26,6 +26,14 @@ fn analyse(input: &Path) -> [String; 3] {
     out.map(|m| String::from_utf8(m.take()).unwrap())
 }
 
+/// JSON Lines of a case of two captures.
+fn pair(name: &str) -> String {
+    let out = Memory::default();
+    let inputs = ["a.pcap", "b.pcap"].map(|f| cases::root().join(name).join(f)).to_vec();
+    engine::pair(&Plan { inputs, workers: 2, ..Plan::default() }, &mut [Box::new(Jsonl::new(out.clone())) as Box<dyn Sink>]).unwrap();
+    String::from_utf8(out.take()).unwrap()
+}
+
 fn python(python: &Path, script: &str, args: &[&Path]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     Command::new(python).arg(script).args(args).output().unwrap()
@@ -46,6 +54,7 @@ fn every_record_of_every_case_fits_the_schema() {
     for case in cases::all() {
         all.push_str(&analyse(&cases::input(&case))[0]);
     }
+    all.push_str(&pair("pair-rewritten"));
     std::fs::write(&records_file, &all).unwrap();
     let count: Value = serde_json::from_str(&said(&python(&py, "validate.py", &[&schema_file, &records_file]))).unwrap();
     for kind in schema::TYPES {

@@ -160,7 +160,7 @@ fn a_report_says_what_its_finding_rests_on() {
         "◆ 42",
         "the reset's TTL differs from the sender's other packets",
         "Resets beside the server's own packets",
-        "frame.number in {41, 42, 50, 103, 104, 107}",
+        "frame.number in {40, 42, 50, 102, 104, 107}",
         "the same connection captured at the other end",
         "What the capture must have",
     ] {

@@ -1,4 +1,9 @@
 //! What a finding is to be read with: its flows, the flows it was compared with, and the DNS that led there. Nothing else goes into a slice.
+//!
+//! A finding counts its comparisons by kind and, throttling aside, does not name their flows: they are found again by what the kind says, so a slice
+//! may hold a neighbour that the rule did not count. Flows taken for comparison come without comparisons of their own. Where they too were hit, as with
+//! one name on two servers, a slice of the weaker finding may show both as one `possible` finding without an address, where the whole capture keeps
+//! them apart because it holds what the other was compared with. The grade that counts is the original's.
 
 use crate::model::evidence::{Evidence, Part};
 use crate::model::finding::Finding;
@@ -27,6 +32,10 @@ pub fn evidence(story: &Story, finding: &Finding, controls: bool) -> Evidence {
         }
     }
     if controls {
+        // A throttle names the flows it was measured against. Other rules only count theirs.
+        for (id, _) in finding.throttle.iter().flat_map(|t| &t.controls) {
+            out.flows.entry(*id).or_insert(Part::Control("measured_against"));
+        }
         for c in &finding.control {
             for x in compared(story, &own, &out, c.kind, c.n) {
                 out.flows.entry(x.id).or_insert(Part::Control(c.kind));
@@ -53,6 +62,8 @@ fn compared<'a>(story: &'a Story, own: &[usize], taken: &Evidence, kind: &'stati
             k if k.starts_with("same_name") => name,
             k if k.starts_with("same_service") => label(i).is_some() && label(i).map(|l| &l.id) == label(o).map(|l| &l.id),
             k if k.ends_with("udp") => client && x.proto == f.proto && x.server.ip != f.server.ip,
+            "same_client_other_resolvers_853" => client && x.server.port == 853 && x.server.ip != f.server.ip,
+            "larger_transfers_elsewhere" => client && x.server.ip != f.server.ip && received(x) > received(f),
             k if k.ends_with("quic") => client && x.app == Some("quic"),
             k if k.ends_with("relays") || k.ends_with("calls") || k.ends_with("stun") => {
                 client && (x.app == Some("stun") || label(i).is_some_and(|l| l.role == Some(Role::Call)))
@@ -73,6 +84,11 @@ fn compared<'a>(story: &'a Story, own: &[usize], taken: &Evidence, kind: &'stati
     found.sort_by_key(|(last, gap, x)| (*last, *gap, x.id));
     found.truncate(most);
     found.into_iter().map(|(_, _, x)| x).collect()
+}
+
+/// Payload bytes of the server that arrived.
+fn received(f: &FlowRecord) -> u64 {
+    f.tcp.as_deref().map_or(0, |t| t.side.server.unique)
 }
 
 /// Nanoseconds between two flows' lives, negative by how much they overlap.

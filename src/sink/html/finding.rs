@@ -8,6 +8,7 @@ use crate::model::finding::{Card, Control, Evidence, Finding, Grade, Innocent, K
 use crate::model::flow::{FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
 use crate::model::label::Label;
+use crate::model::side::Side;
 use crate::model::story::Story;
 use crate::sink::human::Style;
 use crate::sink::jsonl;
@@ -195,9 +196,7 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
     if f.kind == Kind::Throttling {
         let side = speed::side(f, flows);
         out.extend(speed::sequence(f, flows));
-        let lanes = story.flows.iter().filter(|o| speed::comparable(o, flows, side)).take(COMPARED_MAX);
-        let lanes = lanes.map(|o| Lane { flow: o, name: around.name(o), hit: f.flows.contains(&o.id) }).collect();
-        out.extend(speed::goodputs(lanes, side));
+        out.extend(speed::goodputs(lanes(f, flows, side, around), side, f.throttle.as_deref().and_then(|t| t.p)));
         out.extend(packets(ladder::ROWS_FEW));
     }
     if f.kind == Kind::ConnectionFreeze {
@@ -214,6 +213,20 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
         out.extend(timeline::legs(&legs, around.mask));
     }
     out
+}
+
+/// The flows the finding measured against each other; where it measured none, others of the same client at the time.
+fn lanes<'a>(f: &Finding, flows: &[&FlowRecord], side: Side, around: &Around<'a>) -> Vec<Lane<'a>> {
+    if let Some(t) = f.throttle.as_deref().filter(|t| !t.held.is_empty() && !t.controls.is_empty()) {
+        let held = t.held.iter().map(|x| (x, true)).chain(t.controls.iter().map(|x| (x, false)));
+        let lane = |((id, rate), hit): (&(_, u64), bool)| {
+            let flow = jsonl::find(around.story, *id)?;
+            Some(Lane { flow, name: around.name(flow), hit, rate: Some(*rate) })
+        };
+        return held.filter_map(lane).collect();
+    }
+    let others = around.story.flows.iter().filter(|o| speed::comparable(o, flows, side)).take(COMPARED_MAX);
+    others.map(|o| Lane { flow: o, name: around.name(o), hit: f.flows.contains(&o.id), rate: None }).collect()
 }
 
 fn service_title(flow: &FlowRecord, around: &Around<'_>) -> Option<String> {

@@ -7,12 +7,14 @@ use crate::model::key::Proto;
 use crate::model::label::{Label, LabelGrade};
 use crate::model::story::Story;
 use crate::sink::text;
+use hashbrown::HashSet;
 use maud::Markup;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Most addresses that get a name of their own; further ones share one.
-const NAMED_MAX: usize = 100_000;
+/// Most addresses that get a letter, over all captures of a run: those of what is shown.
+const NAMED_MAX: usize = 10_000;
 
 /// Addresses that are not shown.
 #[derive(Default)]
@@ -20,6 +22,14 @@ pub struct Mask {
     open: bool,
     clients: BTreeMap<IpAddr, usize>,
     peers: BTreeMap<IpAddr, usize>,
+    /// Clients and peers beyond the bound, of the capture at hand: they stay unnamed.
+    unnamed: BTreeSet<IpAddr>,
+    /// The bound was reached: an address that nobody knows may be a client of an earlier capture.
+    full: bool,
+    /// See [`Mask::close`].
+    closed: bool,
+    /// Addresses in what is being drafted.
+    drafted: RefCell<BTreeSet<IpAddr>>,
 }
 
 impl Mask {
@@ -33,34 +43,71 @@ impl Mask {
         self.open
     }
 
-    /// Learns the clients of a story, and the far ends of calls that are no known relay: those are clients too.
+    /// Takes note of the addresses in a piece that will be shown. Those that the piece asked [`Mask::of`] for have been noted already.
+    pub fn draft(&self, markup: &Markup) {
+        self.masked(&markup.0);
+    }
+
+    /// Learns which of the addresses drafted are clients of a story, or far ends of calls that are no known relay: those are clients too. A capture
+    /// may have a million clients; what is kept grows with what is shown.
     pub fn learn(&mut self, story: &Story) {
-        if self.open {
+        self.unnamed.clear();
+        let wanted: HashSet<IpAddr> = std::mem::take(self.drafted.get_mut()).into_iter().collect();
+        if self.open || wanted.is_empty() {
             return;
         }
         let sure = |f: &FlowRecord| matches!(f.role_basis, RoleBasis::Syn | RoleBasis::SynAck | RoleBasis::FirstDatagram);
-        let servers: BTreeSet<IpAddr> = story.flows.iter().filter(|f| sure(f)).map(|f| f.server.ip).collect();
-        for f in &story.flows {
+        let shown = |ip: IpAddr| wanted.contains(&ip);
+        let servers: HashSet<IpAddr> = story.flows.iter().filter(|f| shown(f.server.ip) && sure(f)).map(|f| f.server.ip).collect();
+        for f in story.flows.iter().filter(|f| shown(f.client.ip)) {
             if sure(f) || !servers.contains(&f.client.ip) {
-                name(&mut self.clients, f.client.ip);
+                self.name(f.client.ip, false);
             }
         }
-        for (i, f) in story.flows.iter().enumerate() {
-            let label = story.labels.get(i).and_then(Option::as_ref);
-            if is_peer(f, label) && !self.clients.contains_key(&f.server.ip) {
-                name(&mut self.peers, f.server.ip);
+        for (f, label) in story.flows.iter().zip(&story.labels).filter(|(f, _)| shown(f.server.ip)) {
+            if is_peer(f, label.as_ref()) && !self.clients.contains_key(&f.server.ip) {
+                self.name(f.server.ip, true);
             }
         }
     }
 
+    fn name(&mut self, ip: IpAddr, peer: bool) {
+        if self.clients.contains_key(&ip) || self.peers.contains_key(&ip) && peer {
+            return;
+        }
+        if self.clients.len() + self.peers.len() >= NAMED_MAX {
+            self.full = true;
+            self.unnamed.insert(ip);
+            return;
+        }
+        let into = if peer { &mut self.peers } else { &mut self.clients };
+        let next = into.len();
+        into.insert(ip, next);
+    }
+
     /// What stands for an address.
     pub fn of(&self, ip: IpAddr) -> String {
-        let shared = |n: usize| if n < NAMED_MAX { n } else { NAMED_MAX };
-        match (self.open, self.clients.get(&ip), self.peers.get(&ip)) {
-            (false, Some(n), _) => format!("client {}", letters(shared(*n))),
-            (false, None, Some(n)) => format!("peer {}", letters(shared(*n))),
-            _ => ip.to_string(),
+        if self.open {
+            return ip.to_string();
         }
+        self.drafted.borrow_mut().insert(ip);
+        self.hidden(ip).unwrap_or_else(|| ip.to_string())
+    }
+
+    /// What stands for an address that is not shown.
+    fn hidden(&self, ip: IpAddr) -> Option<String> {
+        match (self.clients.get(&ip), self.peers.get(&ip)) {
+            (Some(n), _) => Some(format!("client {}", letters(*n))),
+            (None, Some(n)) => Some(format!("peer {}", letters(*n))),
+            _ if self.unnamed.contains(&ip) => Some("another client".to_owned()),
+            _ => (self.full && self.closed).then(|| "an address".to_owned()),
+        }
+    }
+
+    /// From here on pieces belong to no single capture: once the bound was reached, nobody can tell whose the other addresses are.
+    pub fn close(&mut self) {
+        self.unnamed.clear();
+        self.closed = true;
     }
 
     /// A finished piece: addresses of clients replaced, and whatever could act on a reader or hide from him shown as an escape. Markup of our own
@@ -70,7 +117,7 @@ impl Mask {
     }
 
     fn masked(&self, text: &str) -> String {
-        if self.open || (self.clients.is_empty() && self.peers.is_empty()) {
+        if self.open {
             return text.to_owned();
         }
         let mut out = String::with_capacity(text.len());
@@ -98,20 +145,20 @@ impl Mask {
         if token.len() < 3 || !token.contains(['.', ':']) {
             return None;
         }
-        let known = |t: &str| t.parse::<IpAddr>().ok().filter(|ip| self.clients.contains_key(ip) || self.peers.contains_key(ip));
+        let parsed = |t: &str| t.parse::<IpAddr>().ok();
+        let known = |ip: IpAddr| {
+            self.drafted.borrow_mut().insert(ip);
+            self.hidden(ip)
+        };
         let bare = token.trim_end_matches(['.', ':']);
-        if let Some(ip) = known(token).or_else(|| known(bare)) {
-            let tail = token.get(bare.len()..).filter(|_| token.parse::<IpAddr>().is_err()).unwrap_or_default();
-            return Some(format!("{}{tail}", self.of(ip)));
+        if let Some((ip, tail)) =
+            parsed(token).map(|ip| (ip, "")).or_else(|| parsed(bare).map(|ip| (ip, token.get(bare.len()..).unwrap_or_default())))
+        {
+            return Some(format!("{}{tail}", known(ip)?));
         }
         let (head, port) = bare.rsplit_once(':')?;
-        Some(format!("{}:{port}{}", self.of(known(head)?), token.get(bare.len()..).unwrap_or_default()))
+        Some(format!("{}:{port}{}", known(parsed(head)?)?, token.get(bare.len()..).unwrap_or_default()))
     }
-}
-
-fn name(into: &mut BTreeMap<IpAddr, usize>, ip: IpAddr) {
-    let next = into.len();
-    into.entry(ip).or_insert(next);
 }
 
 /// Ports of STUN and TURN servers (RFC 8489, RFC 8656, and those of the large operators): who is asked there is a machine, not a person.
@@ -138,12 +185,14 @@ fn letters(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::sample;
+    use maud::html;
 
     #[test]
     fn clients_get_letters_wherever_their_address_stands() {
         let mut mask = Mask::default();
         for ip in ["192.168.1.2", "2001:db8::7"] {
-            name(&mut mask.clients, ip.parse().unwrap());
+            mask.name(ip.parse().unwrap(), false);
         }
         for (text, wanted) in [
             ("TTL 64 from 192.168.1.2", "TTL 64 from client A"),
@@ -157,6 +206,39 @@ mod tests {
         }
         mask.open = true;
         assert_eq!(mask.masked("192.168.1.2"), "192.168.1.2");
+    }
+
+    #[test]
+    fn only_what_is_shown_gets_a_letter_and_nobody_shares_one() {
+        let mut story = sample::story();
+        let one = story.flows[0].client.ip;
+        let mut mask = Mask::default();
+        mask.learn(&story);
+        assert!(mask.clients.is_empty(), "nothing was drafted");
+        mask.draft(&html! { p { "from " (one) } });
+        mask.learn(&story);
+        assert_eq!((mask.clients.len(), &*mask.masked(&one.to_string())), (1, "client A"));
+        // As many as get letters, and two more.
+        let like = story.flows[0].clone();
+        let many = |n: usize| IpAddr::from(std::net::Ipv4Addr::from(0x0b00_0000 + u32::try_from(n).unwrap()));
+        story.flows = (0..NAMED_MAX + 1)
+            .map(|n| {
+                let mut f = like.clone();
+                f.client.ip = many(n);
+                f
+            })
+            .collect();
+        story.labels = vec![None; story.flows.len()];
+        for n in 0..NAMED_MAX + 1 {
+            mask.of(many(n));
+        }
+        mask.learn(&story);
+        assert_eq!(mask.clients.len(), NAMED_MAX);
+        let names: BTreeSet<String> = (0..NAMED_MAX - 1).map(|n| mask.of(many(n))).collect();
+        assert_eq!(names.len(), NAMED_MAX - 1, "each has a letter of its own");
+        assert_eq!([mask.of(many(NAMED_MAX - 1)), mask.of(many(NAMED_MAX))], ["another client", "another client"]);
+        mask.close();
+        assert_eq!(mask.masked("seen from 11.0.39.16."), "seen from an address.");
     }
 
     #[test]

@@ -19,7 +19,7 @@
 use super::human::{Style, Told};
 use super::output::{NewFile, Output};
 use super::{RunInfo, Sink, text};
-use crate::model::finding::Card;
+use crate::model::finding::{Card, Finding};
 use crate::model::story::{End, Story};
 use maud::{Markup, html};
 use std::cmp::Reverse;
@@ -96,24 +96,31 @@ impl<W: Output> Sink for Html<W> {
     }
 
     fn story(&mut self, story: &Story) -> io::Result<()> {
-        self.mask.learn(story);
         let before = self.told.findings.len();
         self.told.add(story);
         self.pages.resize(self.told.findings.len(), None);
+        let mut chosen: Vec<(usize, &Finding)> = Vec::new();
         for (rank, at) in self.shown().into_iter().enumerate() {
             let Some(place) = self.pages.get_mut(at) else { continue };
             if rank >= FINDINGS_MAX {
                 *place = None;
                 continue;
             }
-            let Some(f) = at.checked_sub(before).and_then(|i| story.findings.get(i)) else { continue };
-            let card = self.run.cards.iter().copied().find(|c| c.rule == f.rule);
-            let around = finding::Around { story, mask: &self.mask, style: &self.style, card };
-            let title = format!("{} – {}", words::kind(f.kind), finding::target(f, story));
-            *place = Some((title, self.mask.seal(&finding::body(f, &around))));
+            chosen.extend(at.checked_sub(before).and_then(|i| story.findings.get(i)).map(|f| (at, f)));
         }
-        if self.sources.len() < SOURCES_MAX {
-            let section = page::source(story, &self.mask, &self.style);
+        let listed = self.sources.len() < SOURCES_MAX;
+        // Once to see whose addresses will be shown, and once without them.
+        self.draft(story, &chosen, listed);
+        self.mask.learn(story);
+        for (at, f) in chosen {
+            let piece = self.told_of(story, f);
+            if let Some(place) = self.pages.get_mut(at) {
+                *place = Some(piece);
+            }
+        }
+        if listed {
+            let pictures = page::pictures(story, &self.mask, &self.style);
+            let section = page::source(story, &pictures);
             self.sources.push(self.mask.seal(&section));
         }
         Ok(())
@@ -125,6 +132,7 @@ impl<W: Output> Sink for Html<W> {
     }
 
     fn finish(&mut self, end: &End) -> io::Result<()> {
+        self.mask.close();
         let shown = self.shown();
         let found: Vec<_> = shown.iter().filter_map(|i| self.told.findings.get(*i)).collect();
         let told_of = found.len().min(FINDINGS_MAX);
@@ -163,6 +171,9 @@ impl<W: Output> Sink for Html<W> {
         }
         if let Some(services) = services {
             self.put(&services)?;
+        }
+        if let Some(apps) = page::apps(&self.told, &self.style) {
+            self.put(&apps)?;
         }
         let class = if told_of == 0 { "none" } else { "found" };
         self.out.write_all(format!("<section id=\"main\" class=\"{class}\">\n<h2>Findings</h2>\n").as_bytes())?;
@@ -205,6 +216,34 @@ impl<W: Output> Sink for Html<W> {
 }
 
 impl<W: Output> Html<W> {
+    fn around<'a>(&'a self, story: &'a Story, f: &Finding) -> finding::Around<'a> {
+        finding::Around { story, mask: &self.mask, style: &self.style, card: self.card(f.rule) }
+    }
+
+    /// Heading and page of a finding.
+    fn told_of(&self, story: &Story, f: &Finding) -> (String, String) {
+        let title = format!("{} – {}", words::kind(f.kind), finding::target(f, story));
+        (title, self.mask.seal(&finding::body(f, &self.around(story, f))))
+    }
+
+    /// Shows the mask everything with addresses in it that will be shown of a story.
+    fn draft(&self, story: &Story, chosen: &[(usize, &Finding)], listed: bool) {
+        if self.mask.is_open() {
+            return;
+        }
+        for (_, f) in chosen {
+            self.mask.draft(&finding::body(f, &self.around(story, f)));
+            self.mask.draft(&html! { (finding::target(f, story)) });
+        }
+        for s in &story.services {
+            self.mask.draft(&html! { (s.because) " " (s.unless) });
+        }
+        if listed {
+            let legs: Vec<Markup> = page::legs(story, &self.mask, &self.style).into_iter().collect();
+            self.mask.draft(&page::source(story, &legs));
+        }
+    }
+
     /// The captures: a table if there are several, then each with its name.
     fn captures(&mut self, heading: &str, table: Option<&Markup>, names: &[String], sections: &[String]) -> io::Result<()> {
         self.out.write_all(b"<section>\n")?;

@@ -23,6 +23,8 @@ const LISTED_MAX: usize = 500;
 const SERVICES_MAX: usize = 300;
 /// Fewer deaths show no pattern.
 const DEATHS_FEW: usize = 4;
+/// Most apps listed.
+const APPS_MAX: usize = 200;
 /// Most findings in the contents.
 const CONTENTS_MAX: usize = 100;
 
@@ -187,27 +189,35 @@ pub fn sources(told: &Told) -> Markup {
     }
 }
 
-/// One capture: how good it is, what it cannot show, and what happened over time.
-pub fn source(story: &Story, mask: &Mask, style: &Style) -> Markup {
-    let s = &story.source;
-    let flaws = screen::flaws(s);
+/// Legs of calls, unless a finding about calls draws them itself.
+pub fn legs(story: &Story, mask: &Mask, style: &Style) -> Option<Markup> {
+    if story.findings.iter().any(|f| f.kind == Kind::UdpBlocking) {
+        return None;
+    }
     let label = |i: usize| story.labels.get(i).and_then(Option::as_ref);
-    // A finding about calls draws them itself.
-    let told = story.findings.iter().any(|f| f.kind == Kind::UdpBlocking);
     let legs: Vec<_> = story
         .flows
         .iter()
         .enumerate()
-        .filter(|(i, f)| !told && timeline::is_leg(f, label(*i)))
+        .filter(|(i, f)| timeline::is_leg(f, label(*i)))
         .map(|(i, flow)| {
             let service = label(i).filter(|l| style.show_circumvention || !l.circumvention).map(|l| l.title.to_string());
             timeline::Leg { flow, service, hit: false }
         })
         .collect();
-    let pictures: Vec<Markup> = [timeline::connections(story), timeline::legs(&legs, mask), marks::deaths(story.flows.iter(), DEATHS_FEW)]
-        .into_iter()
-        .flatten()
-        .collect();
+    timeline::legs(&legs, mask)
+}
+
+/// Pictures of a whole capture.
+pub fn pictures(story: &Story, mask: &Mask, style: &Style) -> Vec<Markup> {
+    let all = [timeline::connections(story), legs(story, mask, style), marks::deaths(story.flows.iter(), DEATHS_FEW)];
+    all.into_iter().flatten().collect()
+}
+
+/// One capture: how good it is, what it cannot show, and what happened over time.
+pub fn source(story: &Story, pictures: &[Markup]) -> Markup {
+    let s = &story.source;
+    let flaws = screen::flaws(s);
     html! {
         ul {
             li { (counted(s.packets, "packet")) " in " (counted(story.flows.len() as u64, "flow")) (screen::lasting(s)) ", " (s.format) "." }
@@ -227,7 +237,7 @@ pub fn source(story: &Story, mask: &Mask, style: &Style) -> Markup {
             }
         }
         p.dim { "Nothing found means: nothing that this capture could show and these rules look for." }
-        @if !pictures.is_empty() { div.two { @for p in &pictures { (p) } } }
+        @if !pictures.is_empty() { div.two { @for p in pictures { (p) } } }
     }
 }
 
@@ -276,6 +286,33 @@ pub fn services(told: &Told, style: &Style, finding_of: &dyn Fn(&Row) -> Vec<usi
             }
         }
     }
+}
+
+/// What became of each app's connections, where a capture names apps. Services that name ways around blocking are left out unless asked for.
+pub fn apps(told: &Told, style: &Style) -> Option<Markup> {
+    let mut rows: Vec<_> = told.apps.iter().filter(|(_, a)| a.attempts > 0).collect();
+    rows.sort_by(|(a, x), (b, y)| (y.failed, y.attempts, a).cmp(&(x.failed, x.attempts, b)));
+    let hidden = |id: &str| !style.show_circumvention && told.services.iter().any(|r| r.circumvention && *r.id == *id);
+    let title = |id: &str| told.services.iter().find(|r| *r.id == *id).map_or_else(|| id.to_owned(), |r| r.title.to_string());
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .take(APPS_MAX)
+        .map(|(name, a)| {
+            let services: Vec<String> = a.services.iter().filter(|id| !hidden(id)).map(|id| title(id)).collect();
+            vec![text::cut(name, 80, false), text::grouped(a.attempts), text::grouped(a.ok), text::grouped(a.failed), services.join(", ")]
+        })
+        .collect();
+    (!cells.is_empty()).then(|| {
+        html! {
+            section {
+                h2 { "Apps" }
+                div.scroll tabindex="0" role="region" aria-label="Apps" {
+                    (draw::table("Connections by the app that made them, as the capture names it", &["app", "#attempts", "#went well", "#failed", "services"], &cells))
+                }
+                @if rows.len() > cells.len() { p.dim { "and " (rows.len() - cells.len()) " more." } }
+            }
+        }
+    })
 }
 
 /// The beginning of a finding's page; its end is the caller's.

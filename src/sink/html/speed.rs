@@ -5,6 +5,7 @@ use crate::model::finding::{Direction, Finding};
 use crate::model::flow::FlowRecord;
 use crate::model::pace::Pace;
 use crate::model::side::Side;
+use crate::model::throttle::Throttle;
 use crate::model::time::{Span, Time};
 use crate::sink::jsonl::goodput;
 use crate::sink::text;
@@ -52,10 +53,9 @@ impl Curve {
         let mut steps: Vec<(Time, u64, u64)> = Vec::new();
         for p in &paces {
             steps.push((p.start, p.before, 0));
-            let used = usize::try_from(p.last.since(p.start).nanos() / p.width.nanos().max(1)).unwrap_or(0);
-            for (i, (bytes, drops)) in p.passed.iter().zip(&p.drops).enumerate().take(used.saturating_add(1)) {
-                let end = p.start.plus(p.width.times(i as i64 + 1)).min(p.last.max(p.start));
-                steps.push((end, u64::from(*bytes), u64::from(*drops)));
+            for bin in p.series() {
+                let end = bin.at.plus(p.width).min(p.last.max(p.start));
+                steps.push((end, u64::from(bin.passed), u64::from(bin.drops)));
             }
         }
         steps.sort_by_key(|s| s.0);
@@ -92,9 +92,63 @@ fn thinned(points: Vec<(f64, f64)>, max: usize) -> Vec<(f64, f64)> {
     points.into_iter().enumerate().filter(|(i, _)| i % step == 0 || *i == last).map(|(_, p)| p).collect()
 }
 
+/// The line above which nothing more passes: where it starts, seconds and bytes, and where it leaves the picture.
+struct Bucket {
+    bps: u64,
+    line: [(f64, f64); 2],
+    /// Bytes let through above the rate before it took hold; the line then starts with the curve.
+    burst: Option<u64>,
+}
+
+impl Bucket {
+    fn of(f: &Finding, curve: &Curve, end: f64, most: f64) -> Option<Self> {
+        let bps = f.rate_bps.filter(|r| *r > 0)?;
+        let rate = bps as f64 / 8.0;
+        // A burst is measured from a single flow's first byte.
+        let burst = f.throttle.as_deref().and_then(|t| t.burst).filter(|_| curve.flows == 1);
+        let began = f.throttle.as_deref().map_or(f.started, |t| t.from);
+        let from = if burst.is_some() { 0.0 } else { began.since(curve.start).as_secs().clamp(0.0, end) };
+        let base = burst.map_or_else(|| curve.bucket(rate, from), |b| Some(b as f64))?;
+        let stop = ((most - base) / rate).min(end);
+        (stop > from).then_some(Self { bps, line: [(from, base + rate * from), (stop, base + rate * stop)], burst })
+    }
+
+    /// Bytes on the line at a moment, from its beginning on.
+    fn at(&self, t: f64) -> Option<u64> {
+        let [(t0, v0), _] = self.line;
+        (t >= t0).then(|| (v0 + self.bps as f64 / 8.0 * (t - t0)).max(0.0) as u64)
+    }
+}
+
+/// Flows that were measured as held back; all of the finding's where no measurement names them.
+fn measured<'a>(f: &Finding, flows: &[&'a FlowRecord]) -> Vec<&'a FlowRecord> {
+    let held = |o: &&&FlowRecord| f.throttle.as_deref().is_some_and(|t| t.held.iter().any(|(id, _)| *id == o.id));
+    let named: Vec<&FlowRecord> = flows.iter().filter(held).copied().collect();
+    if named.is_empty() { flows.to_vec() } else { named }
+}
+
+/// What the measurement says beside the picture.
+fn figures(t: &Throttle) -> String {
+    let mut says = format!(" Measured: {} to {}", text::rate(t.low), text::rate(t.high));
+    if let Some(burst) = t.burst {
+        says.push_str(&format!(", after a burst of {} bytes", text::grouped(burst)));
+    }
+    if t.loss >= 0.001 {
+        says.push_str(&format!(", {:.1} % of packets dropped", t.loss * 100.0));
+    }
+    if let (Some(base), Some(usual)) = (t.rtt_base_ms, t.rtt_usual_ms) {
+        says.push_str(&format!(", round trips of {usual:.0} ms where {base:.0} ms are undisturbed"));
+    }
+    if let Some(before) = t.before {
+        says.push_str(&format!(", {} before it took hold", text::rate(before)));
+    }
+    says.push('.');
+    says
+}
+
 /// Bytes over time of the finding's flows, with the rate it infers.
 pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
-    let curve = Curve::of(flows, side(f, flows))?;
+    let curve = Curve::of(&measured(f, flows), side(f, flows))?;
     let end = curve.points.last()?.0;
     let most = curve.points.last()?.1;
     let (left, right, top, bottom) = (52.0, 392.0, 10.0, 190.0);
@@ -107,13 +161,7 @@ pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
         }
         d
     };
-    let from = f.started.since(curve.start).as_secs().clamp(0.0, end);
-    let line = f.rate_bps.filter(|r| *r > 0).and_then(|bps| {
-        let rate = bps as f64 / 8.0;
-        let base = curve.bucket(rate, from)?;
-        let stop = ((most * 1.04 - base) / rate).min(end);
-        (stop > from).then_some((bps, [(from, base + rate * from), (stop, base + rate * stop)]))
-    });
+    let line = Bucket::of(f, &curve, end, most * 1.04);
     let unit = if most >= 2e6 { (1e6, "MB") } else { (1e3, "kB") };
     let inside = html! {
         (draw::left(&y, left, right, 5, |v| draw::short(v / unit.0)))
@@ -121,14 +169,22 @@ pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
         text.t x=(px(left + 4.0)) y=(px(top + 8.0)) { (unit.1) }
         path.curve d=(draw_line(&curve.points)) {}
         @for (t, v) in &curve.drops { path.drop d=(format!("M{} {} l-3 6 h6 z", px(x.of(*t)), px(y.of(*v) + 3.0))) {} }
-        @if let Some((bps, points)) = &line {
-            path.rate d=(draw_line(points)) {}
-            text.b.halo x=(px(right - 4.0)) y=(px(bottom - 8.0)) text-anchor="end" { "dashed: " (text::rate(*bps)) }
+        @if let Some(bucket) = &line {
+            path.rate d=(draw_line(&bucket.line)) {}
+            text.b.halo x=(px(right - 4.0)) y=(px(bottom - 8.0)) text-anchor="end" {
+                "dashed: " (text::rate(bucket.bps)) @if let Some(burst) = bucket.burst { " after " (text::grouped(burst)) " bytes" }
+            }
         }
     };
     let mut says = format!("The solid curve is what passed of {}, headers included.", text::counted(curve.flows as u64, "flow"));
-    if line.is_some() {
+    if let Some(bucket) = &line {
         says.push_str(" The dashed line is what a token bucket refilled at the inferred rate lets pass: a held-back flow runs along it.");
+        if bucket.burst.is_some() {
+            says.push_str(" It starts at what the full bucket let through at once.");
+        }
+    }
+    if let Some(t) = f.throttle.as_deref() {
+        says.push_str(&figures(t));
     }
     if curve.dropped > 0 {
         says.push_str(&format!(" Triangles are moments with drops, {} in all.", text::counted(curve.dropped, "packet")));
@@ -138,8 +194,8 @@ pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
         .map(|(t, v)| {
             let drops = curve.drops.iter().filter(|d| d.0 <= t).count();
             let mut cells = vec![format!("{t:.2}"), text::grouped(v as u64), drops.to_string()];
-            if let Some((bps, [(t0, v0), _])) = &line {
-                cells.push(if t >= *t0 { text::grouped((v0 + *bps as f64 / 8.0 * (t - t0)).max(0.0) as u64) } else { String::new() });
+            if let Some(bucket) = &line {
+                cells.push(bucket.at(t).map_or_else(String::new, text::grouped));
             }
             cells
         })
@@ -159,6 +215,8 @@ pub struct Lane<'a> {
     pub name: String,
     /// Whether the finding is about it.
     pub hit: bool,
+    /// The rate the finding measured of it, IP bytes, bit/s.
+    pub rate: Option<u64>,
 }
 
 /// Whether a flow can be compared with those of the finding: same client, at about that time, enough bytes.
@@ -172,8 +230,9 @@ pub fn comparable(flow: &FlowRecord, of: &[&FlowRecord], side: Side) -> bool {
 }
 
 /// Goodput of the finding's flows beside that of others.
-pub fn goodputs(lanes: Vec<Lane<'_>>, side: Side) -> Option<Markup> {
-    let mut all: Vec<(u64, Lane<'_>)> = lanes.into_iter().filter_map(|l| Some((goodput(l.flow, side)?, l))).collect();
+pub fn goodputs(lanes: Vec<Lane<'_>>, side: Side, chance: Option<f64>) -> Option<Markup> {
+    let judged = lanes.iter().any(|l| l.rate.is_some());
+    let mut all: Vec<(u64, Lane<'_>)> = lanes.into_iter().filter_map(|l| Some((l.rate.or_else(|| goodput(l.flow, side))?, l))).collect();
     if !all.iter().any(|(_, l)| l.hit) || all.iter().all(|(_, l)| l.hit) {
         return None;
     }
@@ -200,7 +259,15 @@ pub fn goodputs(lanes: Vec<Lane<'_>>, side: Side) -> Option<Markup> {
             text x=(px(width + 6.0)) y=(px(y + 22.5)) { (text::rate(*bps)) }
         }
     };
-    let mut says = "Payload per second, from the first to the last packet with payload. ◆ and dark: the flows of this finding; lighter: other flows of the same client meanwhile.".to_owned();
+    let of = if judged {
+        "What arrived per second, headers included, as the finding measured it. ◆ and dark: the flows of this finding; lighter: the flows it was compared with."
+    } else {
+        "Payload per second, from the first to the last packet with payload. ◆ and dark: the flows of this finding; lighter: other flows of the same client meanwhile."
+    };
+    let mut says = of.to_owned();
+    if let Some(p) = chance {
+        says.push_str(&format!(" Had all been drawn alike, this order would come up with a chance of {}.", percent(p)));
+    }
     if left_out > 0 {
         says.push_str(&format!(" {} more are not drawn.", text::counted(left_out as u64, "flow")));
     }
@@ -219,6 +286,11 @@ pub fn goodputs(lanes: Vec<Lane<'_>>, side: Side) -> Option<Markup> {
         .collect();
     let heads = ["flow", "of this finding", "#goodput", "#payload bytes", "#first frame"];
     Some(draw::figure("Goodput against other traffic", &says, height, &inside, &draw::table("Goodput of flows", &heads, &rows)))
+}
+
+/// A chance from 0 to 1 as people read it.
+fn percent(p: f64) -> String {
+    if p < 0.0001 { "less than 0.01 %".to_owned() } else { format!("{} %", draw::short((p * 10_000.0).round() / 100.0)) }
 }
 
 #[cfg(test)]

@@ -86,6 +86,18 @@ pub fn is_leg(f: &FlowRecord, label: Option<&Label>) -> bool {
     f.proto == Proto::UDP && (media || label.is_some_and(|l| l.role == Some(Role::Call)))
 }
 
+/// What became of the request for a relayed address (TURN allocate: RFC 8656 §7), if there was one.
+fn allocation(f: &FlowRecord) -> &'static str {
+    let count = |kind: u16| f.notes.stun().filter(|(_, m)| m.kind == kind).count();
+    // The first request is refused for want of a password, so only a refusal that nothing followed is one.
+    match (count(0x0003), count(0x0103), count(0x0113)) {
+        (_, 1.., _) => "granted",
+        (asked, _, refused) if asked > refused => "not answered",
+        (_, _, 1..) => "refused",
+        _ => "",
+    }
+}
+
 /// A leg to draw.
 pub struct Leg<'a> {
     /// The flow.
@@ -131,6 +143,18 @@ pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
         if shown.iter().any(|l| l.hit) { " ◆: what the finding is about." } else { "" },
         if more > 0 { format!(" {more} more legs are not drawn.") } else { String::new() }
     );
+    // What the protocol says of a leg, where it was understood.
+    let told = |f: &FlowRecord| {
+        let answers = f.notes.stun().filter(|(_, m)| m.kind & 0x0110 == 0x0100).count();
+        let asked = f.notes.stun().filter(|(_, m)| m.kind & 0x0110 == 0).count();
+        let stun = if asked + answers > 0 { format!("{answers} of {asked}") } else { String::new() };
+        let media = |side: Side| {
+            let Some((_, m)) = f.notes.media().find(|(s, _)| *s == side) else { return String::new() };
+            let lost = format!("{:.1} %", m.lost() as f64 * 100.0 / m.expected.max(1) as f64);
+            m.jitter_us.map_or_else(|| lost.clone(), |us| format!("{lost}, {:.1} ms", us as f64 / 1000.0))
+        };
+        [stun, allocation(f).to_owned(), media(Side::Client), media(Side::Server)]
+    };
     let since =
         |t: Option<crate::model::flow::Moment>| t.map_or_else(|| "never".to_owned(), |m| format!("{:.2}", m.ts.since(from).as_secs()));
     let rows: Vec<Vec<String>> = shown
@@ -138,7 +162,7 @@ pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
         .map(|leg| {
             let f = leg.flow;
             let (c, s) = (&f.totals.client, &f.totals.server);
-            vec![
+            let mut cells = vec![
                 name(leg),
                 words::outcome(f.outcome).to_owned(),
                 since(c.first),
@@ -147,9 +171,24 @@ pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
                 since(s.first),
                 since(s.last),
                 text::grouped(s.packets),
-            ]
+            ];
+            cells.extend(told(f));
+            cells
         })
         .collect();
-    let heads = ["leg", "outcome", "#sent from s", "#sent to s", "#packets sent", "#came back from s", "#came back to s", "#packets back"];
+    let heads = [
+        "leg",
+        "outcome",
+        "#sent from s",
+        "#sent to s",
+        "#packets sent",
+        "#came back from s",
+        "#came back to s",
+        "#packets back",
+        "#STUN answered",
+        "relay",
+        "#media sent: lost, jitter",
+        "#media back: lost, jitter",
+    ];
     Some(draw::figure("Legs of calls", &says, bottom + 28.0, &inside, &draw::table("Legs of calls", &heads, &rows)))
 }

@@ -99,7 +99,7 @@ pub(super) struct Told {
     rest: Rest,
     pub(super) failed: Vec<(String, String)>,
     /// Over all sources, by name.
-    apps: BTreeMap<Box<str>, AppState>,
+    pub(super) apps: BTreeMap<Box<str>, AppState>,
 }
 
 /// Findings that will not be shown: only counted, for a flood of them must not cost a flood of memory.
