@@ -123,7 +123,16 @@ fn groups(view: &View<'_>, up: Tap, side: Side) -> Vec<Group> {
                 before = w;
             }
             let lone = n.d.what == What::Tcp && n.d.len == 0 && n.d.control() == 0;
-            g.packets.push(Sent { at: n.d.ts, bytes, wait, lost, queued: lost && before >= QUEUED, data: n.d.len > 0, lone, frame: n.d.frame });
+            g.packets.push(Sent {
+                at: n.d.ts,
+                bytes,
+                wait,
+                lost,
+                queued: lost && before >= QUEUED,
+                data: n.d.len > 0,
+                lone,
+                frame: n.d.frame,
+            });
         }
     }
     let mut all: Vec<Group> = by_name.into_values().collect();
@@ -183,7 +192,11 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     let others_share = (others_lost as f64 + 1.0) / (others_n as f64 + 2.0);
     let loss_bins: Vec<usize> = g.packets.iter().filter(|p| p.lost).filter(idle).map(|p| total.bin(p.at)).collect();
     let waits = waits(g, &total);
-    let lossy = lost >= LOST_MIN && runs >= RUNS_MIN && share >= SHARE_MIN && others_share * RARER <= share && few(others_lost, others_n as f64 * share) <= CHANCE;
+    let lossy = lost >= LOST_MIN
+        && runs >= RUNS_MIN
+        && share >= SHARE_MIN
+        && others_share * RARER <= share
+        && few(others_lost, others_n as f64 * share) <= CHANCE;
     let (mechanism, when) = if lossy {
         let waiting = waits.iter().filter(|b| loss_bins.contains(b)).count() * 2 > unique(&loss_bins);
         let mechanism = if waiting {
