@@ -96,13 +96,14 @@ impl Talk {
             let syn = packets.iter().find(|d| d.side == side && d.flags.syn())?;
             Some(Offer { isn: syn.seq, ..Offer::default() })
         };
-        (!packets.is_empty()).then(|| TapeFlow {
+        let offer = PerSide { client: offer(Side::Client), server: offer(Side::Server) };
+        (!packets.is_empty()).then_some(TapeFlow {
             id: FlowId { source: u32::from(!at_a), frame: FrameNo(0) },
             proto: Proto::TCP,
             client: Endpoint { ip: Ipv4Addr::new(10, 0, 0, 1).into(), port: self.port },
             server: Endpoint { ip: Ipv4Addr::new(203, 0, 113, self.server).into(), port: 443 },
             basis: RoleBasis::Syn,
-            offer: PerSide { client: offer(Side::Client), server: offer(Side::Server) },
+            offer,
             packets,
             dropped: 0,
         })
@@ -248,10 +249,8 @@ fn a_reset_is_proved_where_one_capture_has_one_direction_only() {
 }
 
 fn aligned(near: &[Digest], far: &[Digest], acked: i64) -> (Vec<Near>, Vec<Far>) {
-    let items = |all: &[Digest]| -> Vec<Digest> { all.to_vec() };
-    let (n, f) = (items(near), items(far));
-    let n = align::items(n.iter(), SERVER_ISN, CLIENT_ISN);
-    let f = align::items(f.iter(), SERVER_ISN, CLIENT_ISN);
+    let n = align::items(near.iter(), SERVER_ISN, CLIENT_ISN);
+    let f = align::items(far.iter(), SERVER_ISN, CLIENT_ISN);
     let out = align::align(&n, &f, &|_| None, acked);
     (out.near, out.far)
 }
