@@ -16,7 +16,7 @@ mod services;
 pub use apps::apps;
 pub use evidence::evidence;
 pub use kin::index;
-pub use merge::merge;
+pub use merge::{Causes, merge};
 pub use names::{Lead, Names};
 pub use near::{Neighbours, Used};
 pub use outcome::settle;

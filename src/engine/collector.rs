@@ -4,7 +4,7 @@ use super::again;
 use super::split;
 use super::{Plan, RunError, ShardSummary, ToCollector};
 use crate::classify::{Beside, Book, Companion, DnsLead, Near};
-use crate::collect::{self, Names};
+use crate::collect::{self, Causes, Names};
 use crate::detect;
 use crate::model::finding::Finding;
 use crate::model::flow::FlowRecord;
@@ -21,6 +21,9 @@ use std::sync::atomic::Ordering;
 
 /// Exit code after SIGINT.
 const SIGINT: i32 = 130;
+
+/// A last story with more flows than this is not taken apart when it has been told.
+const LEFT_LYING: usize = 100_000;
 
 /// A source whose records are still coming in.
 #[derive(Default)]
@@ -157,6 +160,10 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
     for sink in sinks.iter_mut().filter(|s| s.rereads()) {
         again::pieces(path.map(PathBuf::as_path), |piece| sink.piece(piece))?;
     }
+    if story.source.index as usize + 1 == plan.inputs.len() && story.flows.len() > LEFT_LYING {
+        // The process ends with the run; visiting a million flows once more to free each of them helps nobody.
+        std::mem::forget(story);
+    }
     Ok(())
 }
 
@@ -186,14 +193,7 @@ fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
 /// The story of one source.
 pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     let mut story = describe(source, flows, book, threads);
-    let mut findings = judge_all(&story.source, &story.flows, &story.labels, threads);
-    // A question about a name is about the service that the name belongs to, whoever was asked.
-    for f in findings.iter_mut().filter(|f| f.target.service.is_none()) {
-        if let Some((service, role)) = f.target.qname.as_deref().and_then(|name| book.named(name)) {
-            (f.target.service, f.target.role) = (Some(service.id.clone()), role);
-        }
-    }
-    story.findings = collect::merge(findings);
+    story.findings = judge_all(&story, book, threads);
     story.services = collect::tally(&story.flows, &story.labels, &story.findings, &titles(book));
     story.apps = collect::apps(&story.flows, &story.labels, &story.findings);
     story
@@ -264,15 +264,26 @@ fn dns_leads<'a>(leads: &[collect::Lead<'a>]) -> Vec<DnsLead<'a>> {
     leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect()
 }
 
-fn judge_all(source: &SourceFacts, flows: &[FlowRecord], labels: &[Option<Label>], threads: usize) -> Vec<Finding> {
+fn judge_all(story: &Story, book: &Book, threads: usize) -> Vec<Finding> {
+    let (flows, labels, source) = (&story.flows, &story.labels, &story.source);
     let kin = collect::index(flows, labels);
     let parts = split::over(threads, flows.len(), |range| {
-        let mut found = Vec::new();
+        let mut causes = Causes::default();
         for (flow, label) in flows.iter().zip(labels).take(range.end).skip(range.start) {
             let scene = Scene { flow, label: label.as_ref(), kin: &kin, source };
-            found.extend(detect::ALL.iter().filter_map(|d| d.judge(&scene)));
+            for mut f in detect::ALL.iter().filter_map(|d| d.judge(&scene)) {
+                // A question about a name is about the service that the name belongs to, whoever was asked.
+                if f.target.service.is_none()
+                    && let Some((service, role)) = f.target.qname.as_deref().and_then(|name| book.named(name))
+                {
+                    (f.target.service, f.target.role) = (Some(service.id.clone()), role);
+                }
+                causes.add(f);
+            }
         }
-        found
+        causes
     });
-    parts.into_iter().flatten().collect()
+    let mut all = Causes::default();
+    parts.into_iter().for_each(|part| all.join(part));
+    all.finish()
 }

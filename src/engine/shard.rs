@@ -38,17 +38,18 @@ pub(super) struct Talk {
     notes: Notes,
     icmp: Vec<IcmpSeen>,
     owner: Option<Box<str>>,
-    /// Pace of datagrams, and what each side sent before it was kept.
-    pacer: PerSide<Option<Box<Pacer>>>,
-    datagrams: PerSide<Datagrams>,
+    /// What each side sent in datagrams. On its own: most flows of a flood of SYNs have none.
+    datagrams: Option<Box<PerSide<Datagrams>>>,
 }
 
 /// What a side sent in datagrams.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Datagrams {
     first: Option<Time>,
     packets: u32,
     bytes: u64,
+    /// Their pace, once there were enough of them.
+    pacer: Option<Box<Pacer>>,
 }
 
 struct Shard<'a> {
@@ -268,15 +269,15 @@ impl Talk {
     }
 
     fn keep_pace(&mut self, side: Side, packet: &Packet<'_>) {
-        let sent = &mut self.datagrams[side];
+        let sent = &mut self.datagrams.get_or_insert_default()[side];
         let began = *sent.first.get_or_insert(packet.ts);
         sent.packets = sent.packets.saturating_add(1);
         sent.bytes = sent.bytes.saturating_add(u64::from(packet.ip.total_len));
-        if self.pacer[side].is_none() && Pacer::wanted(sent.packets, sent.bytes) {
+        if sent.pacer.is_none() && Pacer::wanted(sent.packets, sent.bytes) {
             let before = sent.bytes.saturating_sub(u64::from(packet.ip.total_len));
-            self.pacer[side] = Some(Pacer::new(began, before, packet.ts));
+            sent.pacer = Some(Pacer::new(began, before, packet.ts));
         }
-        if let Some(pacer) = &mut self.pacer[side] {
+        if let Some(pacer) = &mut sent.pacer {
             pacer.datagram(packet.ts, packet.ip.total_len);
         }
     }
@@ -293,8 +294,7 @@ impl Talk {
             notes: self.notes.clone(),
             icmp: self.icmp.clone(),
             owner: self.owner.clone(),
-            pacer: self.pacer.clone(),
-            datagrams: self.datagrams,
+            datagrams: self.datagrams.clone(),
         }
     }
 
@@ -361,10 +361,11 @@ pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRec
         desk.finish(&mut talk.notes);
         app = desk.app();
     }
-    let close = |p: Option<Box<Pacer>>| p.map(|p| p.close());
-    let pace = match &mut talk.tcp {
-        Some(c) => c.take_pace(),
-        None => PerSide { client: close(talk.pacer.client.take()), server: close(talk.pacer.server.take()) },
+    let close = |d: Datagrams| d.pacer.map(|p| p.close());
+    let pace = match (&mut talk.tcp, talk.datagrams.take()) {
+        (Some(c), _) => c.take_pace(),
+        (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
+        (None, None) => PerSide::default(),
     };
     FlowRecord::from(Flow {
         id: FlowId { source, frame: entry.first.frame },

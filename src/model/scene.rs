@@ -52,13 +52,12 @@ impl<'a> Kin<'a> {
     pub fn with_client(&self, ip: IpAddr) -> impl Iterator<Item = &'a FlowRecord> + '_ {
         self.pick(self.by_client.get(&ip))
     }
-    fn pick(&self, at: Option<&Vec<u32>>) -> impl Iterator<Item = &'a FlowRecord> + '_ {
+    fn pick<'s>(&self, at: Option<&'s Vec<u32>>) -> impl Iterator<Item = &'a FlowRecord> + use<'s, 'a> {
         let flows = self.flows;
         let at: &[u32] = at.map_or(&[], Vec::as_slice);
         // Bounded, so that a scan with a million flows to one host stays linear.
-        let skip = at.len().saturating_sub(KIN_MAX);
-        let ids: Vec<u32> = at.iter().copied().skip(skip).collect();
-        ids.into_iter().filter_map(move |i| flows.get(i as usize))
+        let last = at.get(at.len().saturating_sub(KIN_MAX)..).unwrap_or(&[]);
+        last.iter().filter_map(move |i| flows.get(*i as usize))
     }
 }
 

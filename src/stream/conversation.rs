@@ -241,18 +241,9 @@ impl Conversation {
 
     fn is_copy(&mut self, side: Side, packet: &Packet<'_>, seg: &Segment<'_>, options: &Options) -> bool {
         let half = &mut self.half[side];
-        let print = Print {
-            seq: seg.seq.0,
-            ack: seg.ack.0,
-            flags: seg.flags.0,
-            window: seg.window,
-            len: seg.len,
-            ip_id: packet.ip.id,
-            tsval: options.tsval,
-            ts: packet.ts,
-        };
+        let print = Print::of(seg, packet.ts, packet.ip.id, options.tsval);
         let within = if packet.ip.id.is_some_and(|id| id != 0) { COPY_WITHIN } else { COPY_WITHIN_BLIND };
-        let found = half.prints.iter().any(|p| Print { ts: print.ts, ..*p } == print && packet.ts.since(p.ts).abs() <= within);
+        let found = half.prints.iter().any(|p| print.is_again(p, within));
         // Pure acknowledgements may repeat for good reason (RFC 5681 duplicate ACKs) where no IP identification tells them apart.
         let blind_ack = seg.len == 0 && packet.ip.id.is_none_or(|id| id == 0) && !seg.flags.syn() && !seg.flags.fin();
         if let Some(p) = half.prints.get_mut(usize::from(half.print_at)) {
