@@ -141,6 +141,10 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     if n < PACKETS || share < SHARE || lanes.is_empty() {
         return None;
     }
+    // A gap in IP identifications may be acknowledgements that a capture filter left out.
+    if lanes.iter().map(|l| u64::from(l.pace.lost_hidden)).sum::<u64>() * 2 > lost {
+        return None;
+    }
     // Hit packets must include those that travelled alone: neither a full queue nor an empty bucket drops them.
     let (lone, lone_lost) = lanes.iter().fold((0u64, 0u64), |a, l| (a.0 + u64::from(l.pace.lone), a.1 + u64::from(l.pace.lone_lost)));
     let seen_sent = lanes.iter().map(|l| u64::from(l.pace.lost_beyond)).sum::<u64>() * 2 > lost;
