@@ -247,8 +247,11 @@ fn every_record_of_every_fixture_fits_the_schema() {
             assert_eq!(end["totals"][kind], n, "{} {kind}", c.display());
         }
     }
-    // `stats` comes from live captures only: tests/live.rs holds it to the schema.
-    assert!(schema::TYPES.iter().all(|t| *t == "stats" || seen.iter().any(|s| s == t)), "the fixtures do not show every type of record");
+    // `stats` comes from live captures only, `pair` from two captures: tests/live.rs and tests/pair.rs hold them to the schema.
+    assert!(
+        schema::TYPES.iter().all(|t| ["stats", "pair"].contains(t) || seen.iter().any(|s| s == t)),
+        "the fixtures do not show every type of record"
+    );
 }
 
 #[test]

@@ -46,6 +46,9 @@ fn every_record_of_every_case_fits_the_schema() {
     for case in cases::all() {
         all.push_str(&analyse(&cases::input(&case))[0]);
     }
+    let ends = ["a.pcap", "b.pcap"].map(|end| cases::root().join("pair-rewritten").join(end));
+    let out = assert_cmd::Command::cargo_bin("tamperscope").unwrap().args(["pair", "--json"]).args(ends).output().unwrap();
+    all.push_str(&String::from_utf8(out.stdout).unwrap());
     std::fs::write(&records_file, &all).unwrap();
     let count: Value = serde_json::from_str(&said(&python(&py, "validate.py", &[&schema_file, &records_file]))).unwrap();
     for kind in schema::TYPES {

@@ -81,7 +81,7 @@ A (client)                     B (server)
             "no route to this address",
         ],
         confirm: "The frames named are in one capture only, and the receiver never acknowledged them.",
-        sources: &[],
+        sources: &["RFC 9293"],
     },
     Card {
         rule: "pair.throttled",
