@@ -182,7 +182,7 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     let mine = Load::of(std::iter::once(g), from, to.plus(Span::from_secs(2)));
     // What a full queue drops may be everybody's: a policer has none, so only losses without waiting count for one.
     let capacity = total.peak();
-    let idle = |p: &&Sent| !(p.lost && p.queued) && !p.lone;
+    let idle = |p: &&Sent| !(p.lone || p.lost && p.queued);
     let (n, lost, runs) = count(g, false);
     let (others_n, others_lost) = others().map(|g| count(g, true)).fold((0u64, 0u64), |(n, l), g| (n + g.0, l + g.1));
     if others_n < OTHERS_MIN || n < 30 {

@@ -143,7 +143,10 @@ impl<'a> View<'a> {
         let seen: Vec<_> = strands.iter().map(common).collect();
         let near = orient(&strands, &seen);
         let (to_b, to_a) = samples(&seen, &near);
-        let clock = clock::measure(&to_b, &to_a);
+        let mut clock = clock::measure(&to_b, &to_a);
+        if to_b.is_empty() && to_a.is_empty() && seen.iter().any(|s| !s.is_empty()) {
+            clock.why_not = Some("nobody can tell which point is nearer the clients");
+        }
         let raw = if clock.offset.is_none() && !(clock::enough(&to_b) && clock::enough(&to_a)) {
             PerTap { a: clock::one_way(&to_b, 1), b: clock::one_way(&to_a, -1) }
         } else {
