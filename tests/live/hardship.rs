@@ -122,7 +122,8 @@ fn on_a_silent_link_flows_and_findings_are_told_while_it_is_silent() {
 fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     let Some(net) = Net::new("o") else { return };
     let dir = dir("o");
-    // Captured packets go into a pipe that nobody empties: the reader stands still, as behind a slow disk.
+    // Captured packets go into a pipe that is emptied more slowly than they come: the reader stands still again and again, as behind a slow
+    // disk.
     let pipe = dir.join("pipe");
     assert!(quiet("mkfifo", &[pipe.to_str().unwrap()]));
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -130,18 +131,21 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
         let pipe = pipe.clone();
         move || {
             let mut pipe = File::open(pipe).unwrap();
-            wait.recv().unwrap();
             let mut sink = vec![0; 1 << 16];
-            while pipe.read(&mut sink).is_ok_and(|n| n > 0) {}
+            while pipe.read(&mut sink).is_ok_and(|n| n > 0) {
+                if wait.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                    std::thread::sleep(Duration::from_millis(40));
+                }
+            }
         }
     });
     let mut child = listen_on(&net, &dir, &["-i", "b0", "-w", pipe.to_str().unwrap(), "--max-memory", "64M", "-j", "1"]);
-    let input = case("clean-messengers");
+    // Few and long flows: following those is what is given up last.
+    let input = case("clean-call");
     let each = packets(&analyze(&input));
-    let rounds = 30_000 / each + 1;
-    net.replay(&["-p", "15000", "-l", &rounds.to_string()], &input);
-    std::thread::sleep(Duration::from_secs(1));
-    go.send(()).unwrap();
+    let rounds = 160_000 / each + 1;
+    net.replay(&["-K", "-p", "40000", "-l", &rounds.to_string()], &input);
+    drop(go);
     let stats = || of(&so_far(&dir), "stats").cloned().collect::<Vec<_>>();
     let shedding = |s: &Value| s["shedding"] != "nothing";
     // Two looks that agree: what was dealt before the last one was shed is through.
@@ -159,7 +163,6 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     drain.join().unwrap();
     let end = live.last().unwrap();
     let lost = |of: &Value, why: &str| of["losses"][why].as_u64().unwrap();
-    assert_eq!(lost(end, "kernel") + lost(end, "interface"), 0);
     assert!(lost(end, "queue") > 0 && lost(end, "policy") > 0, "{}", end["losses"]);
     assert_eq!(
         (lost(end, "queue"), lost(end, "policy")),
@@ -168,9 +171,10 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     );
     // Every packet is in exactly one place.
     let sent = rounds * each + packets(&analyze(&after));
-    assert_eq!(packets(&live) + lost(end, "queue"), sent);
+    assert_eq!(packets(&live) + lost(end, "queue") + lost(end, "kernel") + lost(end, "interface"), sent, "{}", end["losses"]);
     let source = of(&live, "source").next().unwrap();
-    assert_eq!(source["quality"]["drops"], lost(end, "queue") + lost(end, "policy"));
+    let drops: u64 = ["kernel", "interface", "queue", "policy"].iter().map(|why| lost(end, why)).sum();
+    assert_eq!(source["quality"]["drops"], drops);
     let servers = |all: &[Value]| flows(all).into_values().map(|f| f["server"].to_string()).collect::<BTreeSet<_>>();
     assert!(servers(&live).is_superset(&servers(&analyze(&after))));
     fs::remove_dir_all(dir).unwrap();
