@@ -192,12 +192,15 @@ impl Reader<'_> {
                 dealer.flush_all();
                 let facts = SourceFacts { packets, silence: self.hush.lasted(), ..dealer.so_far(&live) };
                 self.board.hold_fragments(dealer.buffered());
-                for shard in self.shards {
-                    let _ = shard.send(ToShard::Glance { now: facts.watched() });
-                }
+                let now = facts.watched();
                 let tick = Tick { tick: asked, facts, uptime: self.clock.uptime(), since: Stopwatch::start() };
+                // Before the shards are asked: were their answers there first, the collector would take them for those to an earlier question,
+                // and this one would never be done.
                 if self.collector.send(ToCollector::Tick(Box::new(tick))).is_err() {
                     break;
+                }
+                for shard in self.shards {
+                    let _ = shard.send(ToShard::Glance { now });
                 }
             }
             if fill == Fill::End || left == 0 || dealer.gone() {

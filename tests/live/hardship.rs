@@ -106,7 +106,8 @@ fn on_a_silent_link_flows_and_findings_are_told_while_it_is_silent() {
     let over = |all: &[Value]| flows(all).into_values().filter(|f| f["closed"] == "finished").count();
     assert!(over(&original) > 0 && of(&original, "finding").count() > 0);
     // No packet comes any more. What is over is told, and what it means.
-    assert!(soon(60, || over(&so_far(&dir)) == over(&original)), "{} of {}", over(&so_far(&dir)), over(&original));
+    // The last of a TCP flow is waited for 60 s.
+    assert!(soon(120, || over(&so_far(&dir)) == over(&original)), "{} of {}", over(&so_far(&dir)), over(&original));
     let told: Vec<Value> = standing(&so_far(&dir)).into_values().collect();
     assert_eq!(claims(&told), claims(&original));
     let live = interrupt(&mut child, &dir);
@@ -121,7 +122,8 @@ fn on_a_silent_link_flows_and_findings_are_told_while_it_is_silent() {
 fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     let Some(net) = Net::new("o") else { return };
     let dir = dir("o");
-    // Captured packets go into a pipe that nobody empties: the reader stands still, as behind a slow disk.
+    // Captured packets go into a pipe that is emptied more slowly than they come: the reader stands still again and again, as behind a slow
+    // disk.
     let pipe = dir.join("pipe");
     assert!(quiet("mkfifo", &[pipe.to_str().unwrap()]));
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -129,21 +131,29 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
         let pipe = pipe.clone();
         move || {
             let mut pipe = File::open(pipe).unwrap();
-            wait.recv().unwrap();
             let mut sink = vec![0; 1 << 16];
-            while pipe.read(&mut sink).is_ok_and(|n| n > 0) {}
+            while pipe.read(&mut sink).is_ok_and(|n| n > 0) {
+                if wait.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                    std::thread::sleep(Duration::from_millis(40));
+                }
+            }
         }
     });
     let mut child = listen_on(&net, &dir, &["-i", "b0", "-w", pipe.to_str().unwrap(), "--max-memory", "64M", "-j", "1"]);
-    let input = case("clean-messengers");
+    // Few and long flows: following those is what is given up last.
+    let input = case("clean-call");
     let each = packets(&analyze(&input));
-    let rounds = 30_000 / each + 1;
-    net.replay(&["-p", "15000", "-l", &rounds.to_string()], &input);
-    std::thread::sleep(Duration::from_secs(1));
-    go.send(()).unwrap();
+    let rounds = 160_000 / each + 1;
+    net.replay(&["-K", "-p", "40000", "-l", &rounds.to_string()], &input);
+    drop(go);
     let stats = || of(&so_far(&dir), "stats").cloned().collect::<Vec<_>>();
     let shedding = |s: &Value| s["shedding"] != "nothing";
-    assert!(soon(30, || stats().last().is_some_and(|s| s["losses"]["queue"] != 0 && !shedding(s))), "{:?}", stats().last());
+    // Two looks that agree: what was dealt before the last one was shed is through.
+    let calm = || match stats().as_slice() {
+        [.., a, b] => b["losses"]["queue"] != 0 && !shedding(a) && !shedding(b) && a["losses"] == b["losses"],
+        _ => false,
+    };
+    assert!(soon(30, calm), "{:?}", stats().last());
     let before = stats().last().unwrap().clone();
     // It goes on as if nothing had been, but for the numbers.
     let after = case("rst-on-path-tls");
@@ -153,7 +163,6 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     drain.join().unwrap();
     let end = live.last().unwrap();
     let lost = |of: &Value, why: &str| of["losses"][why].as_u64().unwrap();
-    assert_eq!(lost(end, "kernel") + lost(end, "interface"), 0);
     assert!(lost(end, "queue") > 0 && lost(end, "policy") > 0, "{}", end["losses"]);
     assert_eq!(
         (lost(end, "queue"), lost(end, "policy")),
@@ -162,9 +171,10 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     );
     // Every packet is in exactly one place.
     let sent = rounds * each + packets(&analyze(&after));
-    assert_eq!(packets(&live) + lost(end, "queue"), sent);
+    assert_eq!(packets(&live) + lost(end, "queue") + lost(end, "kernel") + lost(end, "interface"), sent, "{}", end["losses"]);
     let source = of(&live, "source").next().unwrap();
-    assert_eq!(source["quality"]["drops"], lost(end, "queue") + lost(end, "policy"));
+    let drops: u64 = ["kernel", "interface", "queue", "policy"].iter().map(|why| lost(end, why)).sum();
+    assert_eq!(source["quality"]["drops"], drops);
     let servers = |all: &[Value]| flows(all).into_values().map(|f| f["server"].to_string()).collect::<BTreeSet<_>>();
     assert!(servers(&live).is_superset(&servers(&analyze(&after))));
     fs::remove_dir_all(dir).unwrap();
@@ -173,15 +183,31 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
 #[test]
 fn strict_runs_with_everything_given_up_or_not_at_all() {
     let Some(net) = Net::new("s") else { return };
+    let dir = dir("s");
     let out = net.command(PROGRAM).args(["live", "-i", "b0", "--json", "--sandbox", "strict", "-a", "duration:1"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
-    if fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|l| l.contains("landlock")) {
-        assert_eq!(out.status.code(), Some(0), "{said}");
-        assert!(!notices(&records(&String::from_utf8_lossy(&out.stdout))).contains("sandbox"));
-    } else {
-        eprintln!("this kernel has no Landlock: only the refusal is tested");
-        assert_eq!(out.status.code(), Some(2));
-        assert!(said.contains("--sandbox strict: files (Landlock) cannot be given up here"), "{said}");
+    if out.status.code() == Some(2) {
+        eprintln!("this system does not offer all of it: only the refusal is tested");
+        assert!(said.contains("--sandbox strict: ") && said.contains("cannot be given up here"), "{said}");
         assert!(out.stdout.is_empty(), "nothing was captured");
+        return;
     }
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    // Files that rotate are made where -w says, after everything was given up.
+    let mut child = listen(&net, &dir, &["--sandbox", "strict", "-G", "1"]);
+    for _ in 0..2 {
+        net.replay(&["-t"], &case("rst-on-path-tls"));
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let status: Vec<String> = threads.map(|t| fs::read_to_string(t.unwrap().path().join("status")).unwrap()).collect();
+    for one in status {
+        let field = |name: &str| one.lines().find_map(|l| l.strip_prefix(name)).map_or("", str::trim);
+        assert_eq!((field("CapEff:"), field("CapPrm:"), field("CapBnd:")), ("0000000000000000", "0000000000000000", "0000000000000000"));
+        assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1", "2"));
+    }
+    let live = interrupt(&mut child, &dir);
+    assert!(!notices(&live).contains("sandbox"), "{}", notices(&live));
+    assert!(fs::read_dir(&dir).unwrap().count() >= 3, "live.jsonl and two captures");
+    fs::remove_dir_all(dir).unwrap();
 }

@@ -95,15 +95,37 @@ fn records(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
 }
 
+/// A `live` that does not outlive its test, however that ends.
+struct Run(Child);
+
+impl std::ops::Deref for Run {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Run {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts `live` on `b0`, and waits until it listens.
-fn listen(net: &Net, dir: &Path, more: &[&str]) -> Child {
+fn listen(net: &Net, dir: &Path, more: &[&str]) -> Run {
     let cap = dir.join("cap.pcapng");
     listen_on(net, dir, &[&["-i", "b0", "-w", cap.to_str().unwrap()], more].concat())
 }
 
 /// Starts `live`, and waits until it listens.
-#[allow(clippy::zombie_processes)] // The caller waits; without a beginning the test has failed.
-fn listen_on(net: &Net, dir: &Path, args: &[&str]) -> Child {
+fn listen_on(net: &Net, dir: &Path, args: &[&str]) -> Run {
     let child = net
         .command(PROGRAM)
         .args(["live", "--json", "--interval", "1", "-q"])
@@ -111,6 +133,7 @@ fn listen_on(net: &Net, dir: &Path, args: &[&str]) -> Child {
         .stdout(File::create(dir.join("live.jsonl")).unwrap())
         .spawn()
         .unwrap();
+    let child = Run(child);
     assert!(soon(30, || of(&so_far(dir), "stats").count() > 0), "live does not begin");
     child
 }

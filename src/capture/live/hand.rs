@@ -8,16 +8,20 @@ use crate::model::time::Time;
 use crossbeam_channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How often the kernel is asked for its counters, and the interface for its state.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long the kernel may keep a packet in a ring that looks empty: a few times what it is asked for, on a busy machine.
+const HELD: Duration = Duration::from_millis(100);
 /// How often a vanished interface is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Frames on their way from a capture thread. Their numbers are given when they are put in order.
 pub(super) struct Chunk {
     pub interface: usize,
+    /// Which of all sockets.
+    pub socket: usize,
     pub bytes: Vec<u8>,
     pub frames: Vec<FrameRef>,
     /// When it was handed on.
@@ -33,9 +37,9 @@ pub(super) struct Hand {
 
 impl Hand {
     /// For one socket of an interface.
-    pub(super) fn new(interface: usize, tx: Sender<Chunk>, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(interface: usize, socket: usize, tx: Sender<Chunk>, meter: Arc<Meter>) -> Self {
         let (bytes, frames) = (Vec::with_capacity(CHUNK), Vec::with_capacity(FRAMES));
-        Self { chunk: Chunk { interface, bytes, frames, sent: Instant::now() }, tx, meter }
+        Self { chunk: Chunk { interface, socket, bytes, frames, sent: Instant::now() }, tx, meter }
     }
 
     fn take(&mut self, packet: &pcap::Packet<'_>, link: LinkType) {
@@ -59,7 +63,7 @@ impl Hand {
         let now = Instant::now();
         self.chunk.sent = now;
         let (room, count) = (Vec::with_capacity(bytes.min(CHUNK)), Vec::with_capacity(frames));
-        let next = Chunk { interface: self.chunk.interface, bytes: room, frames: count, sent: now };
+        let next = Chunk { interface: self.chunk.interface, socket: self.chunk.socket, bytes: room, frames: count, sent: now };
         let full = std::mem::replace(&mut self.chunk, next);
         let Some(gauge) = self.meter.gauge(full.interface) else { return };
         let add = |n: &AtomicU64, by: usize| n.fetch_add(u64::try_from(by).unwrap_or(0), Ordering::Relaxed);
@@ -86,12 +90,16 @@ pub(super) fn listen(mut tap: Tap, mut hand: Hand, options: &Options, stop: &Ato
     let mut stopping: Option<Instant> = None;
     loop {
         let link = tap.link;
+        let asked = SystemTime::now();
         let got = tap.handle.dispatch(Some(FRAMES), |packet| hand.take(&packet, link));
         let idle = match got {
             Ok(n) => n == 0,
             Err(e) => {
                 hand.flush();
+                // Others need not wait for it.
+                hand.meter.reach(hand.chunk.socket, Time::from_nanos(i64::MAX));
                 let Some(again) = reopen(&name, &e, tap.interface, options, &hand.meter, stop) else { return };
+                hand.meter.reach(hand.chunk.socket, Time::from_nanos(i64::MIN));
                 tap = again;
                 (kernel, driver) = (kernel.again(), driver.again());
                 continue;
@@ -100,6 +108,9 @@ pub(super) fn listen(mut tap: Tap, mut hand: Hand, options: &Options, stop: &Ato
         let now = Instant::now();
         if idle || now.duration_since(looked) > LOOK {
             hand.flush();
+        }
+        if idle {
+            hand.meter.reach(hand.chunk.socket, before(asked));
         }
         if now.duration_since(looked) > LOOK || stopping.is_some() {
             looked = now;
@@ -121,6 +132,12 @@ pub(super) fn listen(mut tap: Tap, mut hand: Hand, options: &Options, stop: &Ato
             wait_for_packets(&tap.handle);
         }
     }
+}
+
+/// The time before which nothing can be left in the kernel's ring when it was found empty.
+fn before(asked: SystemTime) -> Time {
+    let since = asked.checked_sub(HELD).and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Time::from_nanos(since.and_then(|s| i64::try_from(s.as_nanos()).ok()).unwrap_or(i64::MIN))
 }
 
 /// Sleeps until there is something to read, at most [`NAP`].

@@ -2,8 +2,8 @@
 
 use crate::model::frame::LinkType;
 use crate::model::pulse::{InterfaceStats, Link, Losses};
-use crate::model::time::Span;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+use crate::model::time::{Span, Time};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,14 +29,17 @@ pub struct Meter {
     room: usize,
     /// How long the latest chunk waited (ns).
     waited: AtomicU64,
+    /// For each socket: what came before this time (ns) was handed on.
+    reached: Vec<AtomicI64>,
 }
 
 impl Meter {
-    /// For these interfaces, with room for so many chunks.
-    pub(super) fn new(interfaces: &[String], room: usize) -> Self {
+    /// For these interfaces with so many sockets in all, and room for so many chunks.
+    pub(super) fn new(interfaces: &[String], sockets: usize, room: usize) -> Self {
         let gauge = |name: &String| Gauge { name: name.clone(), ..Gauge::default() };
         let gauges = interfaces.iter().map(gauge).collect();
-        Self { gauges, notices: Mutex::default(), waiting: AtomicU64::new(0), room, waited: AtomicU64::new(0) }
+        let reached = (0..sockets).map(|_| AtomicI64::new(i64::MIN)).collect();
+        Self { gauges, notices: Mutex::default(), waiting: AtomicU64::new(0), room, waited: AtomicU64::new(0), reached }
     }
 
     /// Every interface.
@@ -110,6 +113,18 @@ impl Meter {
     /// A chunk waited so long.
     pub(super) fn set_waited(&self, time: Duration) {
         self.waited.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// All packets of a socket before this time were handed on, or there will be none.
+    pub(super) fn reach(&self, socket: usize, until: Time) {
+        if let Some(r) = self.reached.get(socket) {
+            r.store(until.nanos(), Ordering::Release);
+        }
+    }
+
+    /// The time before which every packet of a socket was handed on.
+    pub(super) fn reached(&self, socket: usize) -> Time {
+        Time::from_nanos(self.reached.get(socket).map_or(i64::MAX, |r| r.load(Ordering::Acquire)))
     }
 
     pub(super) fn gauge(&self, at: usize) -> Option<&Gauge> {

@@ -100,7 +100,7 @@ pub struct Opened {
 /// [`LiveError`] says which interface, why, and what to do.
 pub fn open(options: Options) -> Result<Opened, LiveError> {
     let room = options.queue.checked_div(CHUNK).unwrap_or(1).max(4);
-    let meter = Arc::new(Meter::new(&options.interfaces, room));
+    let meter = Arc::new(Meter::new(&options.interfaces, options.interfaces.len().saturating_mul(options.sockets.max(1)), room));
     let mut taps = Vec::new();
     for (interface, name) in options.interfaces.iter().enumerate() {
         for socket in 0..options.sockets.max(1) {
@@ -127,8 +127,8 @@ impl Opened {
         let (tx, rx) = crossbeam_channel::bounded(self.meter.room());
         let options = Arc::new(self.options);
         let mut threads = Vec::new();
-        for tap in self.taps {
-            let hand = Hand::new(tap.interface, tx.clone(), Arc::clone(&self.meter));
+        for (socket, tap) in self.taps.into_iter().enumerate() {
+            let hand = Hand::new(tap.interface, socket, tx.clone(), Arc::clone(&self.meter));
             let (options, stop) = (Arc::clone(&options), Arc::clone(&stop));
             threads.push(std::thread::spawn(move || hand::listen(tap, hand, &options, &stop)));
         }

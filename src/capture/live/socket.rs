@@ -79,8 +79,13 @@ fn activate(name: &str, o: &Options) -> Result<(Handle, Vec<String>), LiveError>
             .promisc(promiscuous)
             .open()
     };
-    let opened = match attempt(o.promiscuous, true) {
-        Err(e) if o.promiscuous && !is_fatal(&e) => {
+    // libpcap says of `any` only in passing that it has no such mode.
+    let promiscuous = o.promiscuous && name != "any";
+    if o.promiscuous && !promiscuous {
+        notices.push(format!("{name}: not in promiscuous mode: it knows none"));
+    }
+    let opened = match attempt(promiscuous, true) {
+        Err(e) if promiscuous && !is_fatal(&e) => {
             let plain = attempt(false, true);
             if plain.is_ok() {
                 notices.push(format!("{name}: not in promiscuous mode ({e})"));
