@@ -130,3 +130,71 @@ fn so_far(entry: &mut Entry<Talk>, source: u32) -> FlowRecord {
     record.app = app;
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ToCollector, ToShard};
+    use super::*;
+    use crate::model::frame::{Batch, FrameHead, FrameNo, LinkType, Place};
+    use crate::model::time::Time;
+    use std::sync::Arc;
+
+    /// Datagrams of one flow with 20 bytes of nothing known: the given numbers, a millisecond apart.
+    fn datagrams(numbers: std::ops::RangeInclusive<u64>) -> Batch {
+        let mut one = vec![0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+        one.extend([0x9c, 0x40, 0x9c, 0x41, 0, 28, 0, 0]);
+        one.extend([0xa5; 20]);
+        let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+        for n in numbers {
+            let ts = Time::from_nanos(1_700_000_000_000_000_000 + n as i64 * 1_000_000);
+            let head = FrameHead { number: FrameNo(n), ts, original: 48, link: LinkType::RAW, iface: 0, owner: 0 };
+            frames.push(FrameRef { head, at: bytes.len(), len: 48, ip_at: 0, place: Place::Store });
+            bytes.extend_from_slice(&one);
+        }
+        Batch { frames, ..Batch::over(Arc::new(bytes)) }
+    }
+
+    /// What a shard makes of 200 such packets when `shed` is given up after the first `before` of them; and what policy cost.
+    fn shard(shed: Shed, before: u64) -> (FlowRecord, u64) {
+        let board = Board::default();
+        let (to, frames) = crossbeam_channel::unbounded();
+        let (out, told) = crossbeam_channel::unbounded();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| shard::run(&frames, &out, 100, Some(Glancer::new(&board, 0, 100, None))));
+            let glanced = || {
+                to.send(ToShard::Glance { now: None }).unwrap();
+                while !matches!(told.recv().unwrap(), ToCollector::Glanced { .. }) {}
+            };
+            to.send(ToShard::Frames(datagrams(1..=before))).unwrap();
+            glanced();
+            board.set_shed(shed);
+            // A shard looks up between batches.
+            to.send(ToShard::Frames(datagrams(1..=0))).unwrap();
+            to.send(ToShard::Frames(datagrams(before + 1..=200))).unwrap();
+            to.send(ToShard::SourceEnd).unwrap();
+            drop(to);
+            worker.join().unwrap();
+        });
+        drop(out);
+        let flows = told.into_iter().find_map(|m| if let ToCollector::Flows { flows, .. } = m { Some(flows) } else { None });
+        let mut flows = flows.unwrap();
+        assert_eq!(flows.len(), 1);
+        (flows.remove(0), board.policy_losses())
+    }
+
+    #[test]
+    fn what_is_shed_is_counted_and_no_packet_goes_uncounted() {
+        let (whole, none) = shard(Shed::Nothing, 10);
+        assert_eq!((whole.totals.client.packets, none), (200, 0));
+        let (f, lost) = shard(Shed::Following, 10);
+        assert_eq!((f.totals.client.packets, f.totals.client.bytes), (200, whole.totals.client.bytes), "packets are counted to the last");
+        // All but the first 64 are not followed; at most one more is where the reading of payload stopped.
+        assert!((136..=137).contains(&lost), "{lost}");
+        let (f, late) = shard(Shed::Following, 150);
+        assert_eq!(f.totals.client.packets, 200);
+        assert!((50..=51).contains(&late), "{late}");
+        let (f, little) = shard(Shed::Payload, 10);
+        assert_eq!(f.totals.client.packets, 200);
+        assert!(little <= 1, "it is followed, only its payload is not read: {little}");
+    }
+}

