@@ -140,7 +140,7 @@ mod tests {
     use std::sync::Arc;
 
     /// Datagrams of one flow with 20 bytes of nothing known: the given numbers, a millisecond apart.
-    fn datagrams(numbers: std::ops::RangeInclusive<u64>) -> Batch {
+    fn datagrams(numbers: impl Iterator<Item = u64>) -> Batch {
         let mut one = vec![0x45, 0, 0, 48, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
         one.extend([0x9c, 0x40, 0x9c, 0x41, 0, 28, 0, 0]);
         one.extend([0xa5; 20]);
@@ -169,7 +169,7 @@ mod tests {
             glanced();
             board.set_shed(shed);
             // A shard looks up between batches.
-            to.send(ToShard::Frames(datagrams(1..=0))).unwrap();
+            to.send(ToShard::Frames(datagrams(std::iter::empty()))).unwrap();
             to.send(ToShard::Frames(datagrams(before + 1..=200))).unwrap();
             to.send(ToShard::SourceEnd).unwrap();
             drop(to);

@@ -65,7 +65,7 @@ pub struct Digest {
     pub frame: FrameNo,
     /// Hash of the captured payload.
     pub hash: u64,
-    /// Hash of its first [`HEAD`] bytes (of all, if it has fewer).
+    /// Hash of its first `HEAD` bytes (of all, if it has fewer).
     pub head: u64,
     /// Sequence number.
     pub seq: u32,
