@@ -79,7 +79,7 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     if ended_by_reset.is_some_and(|r| r.packet.side == Side::Server) {
         return (Outcome::Reset, stage);
     }
-    if tcp.resets.is_empty() && Side::BOTH.iter().any(|side| f.vain_repeats(*side) >= VAIN_REPEATS) {
+    if tcp.resets.is_empty() && Side::BOTH.iter().any(|side| f.in_vain(*side).is_some_and(|v| v.repeats >= VAIN_REPEATS)) {
         return (Outcome::Stalled, Stage::Later);
     }
     // One side went on without an answer: from its own place as well as from the other's.

@@ -13,11 +13,11 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind, Target};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
-use crate::model::label::{EvidenceClass, LabelGrade};
+use crate::model::label::{EvidenceClass, Label, LabelGrade};
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::source::Vantage;
 use crate::model::time::{Span, Time};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Everything but a few names fails.
@@ -122,15 +122,15 @@ impl<'a> Tally<'a> {
         }
         let (flow, kin) = (scene.flow, scene.kin);
         let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+        let asked = if by_name { HashMap::new() } else { looked_up(scene) };
         let mut t = Tally::default();
         for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {
             let Some(f) = kin.flows.get(i).filter(|f| f.tcp.is_some() && silence::public(f.server.ip)) else { continue };
-            // A target is a name; for SYNs, which name nothing, the service that the address is known to belong to.
-            let service = kin.labels.get(i).and_then(Option::as_ref).filter(|l| {
-                let tells = |c| matches!(c, EvidenceClass::Ip | EvidenceClass::Dns);
-                l.grade >= LabelGrade::Probable && l.evidence.iter().any(|e| tells(e.class) && e.db > 0)
-            });
-            let Some(target) = (if by_name { f.asked_name().map(site) } else { service.map(|l| &*l.id) }) else { continue };
+            // A target is a name; a SYN names nothing, but its address was looked up, or is known to belong to a service.
+            let service = || kin.labels.get(i).and_then(Option::as_ref).filter(known_by_address).map(|l| &*l.id);
+            let looked_up = || asked.get(&f.server.ip).map(|name| site(name));
+            let target = if by_name { f.asked_name().map(site) } else { service().or_else(looked_up) };
+            let Some(target) = target else { continue };
             if f.outcome == failure && told(f, failure) {
                 t.failed.insert(target);
                 t.networks.insert(network(f.server.ip));
@@ -185,7 +185,7 @@ fn judge(scene: &Scene<'_>, card: &'static Card) -> Option<Finding> {
         w.excluded("dead servers", "all of them completed the handshake");
         w.excluded("captive portal", "it would answer, or refuse the handshake");
     } else {
-        w.excluded("scan or peer-to-peer network", "the addresses belong to known services");
+        w.excluded("scan or peer-to-peer network", "the addresses were looked up, or belong to known services");
         w.against(0.0, "captive portal", "one may let a few addresses through and nothing else");
     }
     w.against(0.0, "data plan that is used up", "operators let a few services through then");
@@ -210,6 +210,31 @@ fn judge(scene: &Scene<'_>, card: &'static Card) -> Option<Finding> {
     found.target = Target::default();
     found.flows = t.flows;
     Some(found)
+}
+
+/// Whether an address, or a name looked up for it, tells the service.
+fn known_by_address(l: &&Label) -> bool {
+    let tells = |c| matches!(c, EvidenceClass::Ip | EvidenceClass::Dns);
+    l.grade >= LabelGrade::Probable && l.evidence.iter().any(|e| tells(e.class) && e.db > 0)
+}
+
+/// Addresses that this client was told, and for which name; the last answer counts. Addresses told for names of several owners are left out:
+/// a resolver that answers everything with one of its own makes no list.
+fn looked_up<'a>(scene: &Scene<'a>) -> HashMap<IpAddr, &'a str> {
+    let mut names: HashMap<IpAddr, &str> = HashMap::new();
+    let mut several = HashSet::new();
+    for f in scene.kin.with_client(scene.flow.client.ip).filter(|f| f.app == Some("dns")) {
+        for (_, m) in f.notes.dns().filter(|(_, m)| m.response) {
+            let name = &*m.qname;
+            for (address, _) in &m.addresses {
+                if names.insert(*address, name).is_some_and(|before| site(before) != site(name)) {
+                    several.insert(*address);
+                }
+            }
+        }
+    }
+    names.retain(|address, _| !several.contains(address));
+    names
 }
 
 /// It surely failed: repeated in vain.

@@ -11,8 +11,9 @@
 use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh, fisher};
-use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
+use crate::model::finding::{Card, Finding, Grade, Kind};
 use crate::model::scene::Scene;
+use crate::model::seq::Pos;
 use crate::model::side::Side;
 use crate::model::time::Time;
 
@@ -56,8 +57,11 @@ impl Detector for DelayedDrop {
         if silence::blind(scene) || tcp.side.server.unique == 0 || silence::delivered(tcp) > BYTES {
             return None;
         }
-        let silent = silence::dead_side(flow, tcp)?;
-        let (side, u) = silent;
+        let (side, u) = silence::dead_side(flow, tcp)?;
+        // An answer of which nothing ever arrived is no few packets that passed: the judge of unanswered messages has it.
+        if side == Side::Server && tcp.side.server.acked <= Pos::FIRST {
+            return None;
+        }
         let (first, last) = (u.first?, u.last?);
         let heard = tcp.side[side.peer()].last_packet?;
         let passed = silence::passed(flow, tcp, side);
@@ -103,7 +107,7 @@ impl Detector for DelayedDrop {
             kind: CARD.kind,
             mechanism: "delayed_drop",
             grade,
-            direction: Some(Direction::Both),
+            direction: Some(silence::cut(tcp, side, &u)),
             started: heard.ts,
             ooni_failure: Some("generic_timeout_error"),
         };

@@ -76,7 +76,9 @@ pub(super) fn header(scene: &Scene<'_>, tcp: &TcpRecord, page: &Brief, what: &st
     }
     let ids: Vec<u16> = others.iter().filter_map(|p| p.ip_id).filter(|id| *id != 0).collect();
     if let (Some(id), true) = (page.ip_id, scene.flow.ladder.between == 0) {
-        if let Some(twin) = others.iter().find(|p| p.ip_id == Some(id) && id != 0 && p.ts != page.ts) {
+        // Machines that do not count (generators, some middleboxes) repeat themselves: then one more repetition says nothing.
+        let counts = ids.len() >= 2 && ids.iter().enumerate().all(|(i, a)| !ids.iter().take(i).any(|b| a == b));
+        if let Some(twin) = others.iter().find(|p| counts && p.ip_id == Some(id) && id != 0 && p.ts != page.ts) {
             w.fact(
                 2.0,
                 "two packets of the server carry one IP identification",

@@ -11,7 +11,7 @@
 use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh};
-use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
+use crate::model::finding::{Card, Control, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -95,7 +95,7 @@ impl Detector for Freeze {
             kind: CARD.kind,
             mechanism,
             grade,
-            direction: Some(Direction::Both),
+            direction: Some(silence::cut(tcp, side, &u)),
             started: heard.ts,
             ooni_failure: Some("generic_timeout_error"),
         };

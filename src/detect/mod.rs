@@ -36,11 +36,14 @@ mod sni_reset;
 mod throttling;
 mod tls_policing;
 mod udp_blocked;
+mod udp_blocked_all;
+mod udp_blocked_degraded;
 mod udp_blocked_media;
 mod vpn_blocked;
 mod weigh;
 
 pub use block_page::KNOWN_PAGES;
+pub use resets::KNOWN_INJECTORS;
 pub use throttling::limits;
 
 use crate::model::finding::{Card, Finding};
@@ -80,6 +83,8 @@ pub static ALL: &[&dyn Detector] = &[
     &quic_blocked::QuicBlocked,
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
+    &udp_blocked_degraded::MediaDegraded,
+    &udp_blocked_all::AllUdp,
     &vpn_blocked::VpnHandshake,
     &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,

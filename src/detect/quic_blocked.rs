@@ -82,7 +82,7 @@ impl Detector for QuicBlocked {
             return None;
         }
         if flow.totals.server.packets == 0 {
-            return initial_dropped(scene);
+            return if super::udp_blocked_all::explains(scene) { None } else { initial_dropped(scene) };
         }
         answer_dropped(scene).or_else(|| stalled(scene))
     }

@@ -1,7 +1,7 @@
 //! Judging silence: which packets went unanswered, and what else could explain it.
 
 use super::weigh::Weigh;
-use crate::model::finding::Control;
+use crate::model::finding::{Control, Direction};
 use crate::model::flow::{Brief, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, VAIN_REPEATS, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::{KIN_MAX, Scene};
@@ -248,6 +248,14 @@ pub(super) fn dead_side(flow: &FlowRecord, tcp: &TcpRecord) -> Option<(Side, Una
     silent(Side::Client).or_else(|| silent(Side::Server)).or_else(|| Side::BOTH.into_iter().find_map(|side| in_vain(flow, side)))
 }
 
+/// Which way is cut, when `side` sends in vain: only its own if the other side was still heard in the second half of that time (what was
+/// under way at the cut still arrives); else, as far as this capture shows, both.
+pub(super) fn cut(tcp: &TcpRecord, side: Side, u: &Unanswered) -> Direction {
+    let heard = tcp.side[side.peer()].last_packet;
+    let late = heard.zip(u.first.zip(u.last)).is_some_and(|(h, (first, last))| h.ts.since(first.ts) > last.ts.since(h.ts));
+    if late { Direction::from_side(side) } else { Direction::Both }
+}
+
 /// Deaths this close together have one cause, whatever it is: they count once.
 pub(super) const APART: Span = Span::from_secs(2);
 
@@ -293,17 +301,8 @@ pub(super) fn weigh_dead(scene: &Scene<'_>, around: &Around, side: Side, w: &mut
 
 /// A side that goes on hearing the other, but whose first unacknowledged segment is repeated and never gets through.
 fn in_vain(flow: &FlowRecord, side: Side) -> Option<(Side, Unanswered)> {
-    let repeats = flow.vain_repeats(side);
-    if repeats < VAIN_REPEATS {
-        return None;
-    }
-    let acked = flow.tcp.as_deref()?.side[side].acked.max(Pos::FIRST);
-    let again = |p: &&Brief| p.side == side && p.marked(mark::RETRANSMIT) && p.len > 0 && p.seq <= acked && p.end() > acked;
-    let moment = |p: &Brief| Moment { frame: p.frame, ts: p.ts };
-    let first = flow.ladder.iter().find(again).map(moment);
-    let last = flow.ladder.iter().rfind(again).map(moment);
-    let n = u32::try_from(repeats).unwrap_or(u32::MAX);
-    Some((side, Unanswered { packets: n, retransmissions: n, first, last }))
+    let v = flow.in_vain(side).filter(|v| v.repeats >= VAIN_REPEATS)?;
+    Some((side, Unanswered { packets: v.repeats, retransmissions: v.repeats, first: v.first, last: v.last }))
 }
 
 /// Payload bytes of both sides that arrived, by the acknowledgements of the other side where they tell.

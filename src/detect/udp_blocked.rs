@@ -69,6 +69,9 @@ impl Detector for CallSilent {
         if scene.source.quality.one_sided_share > 0.5 || scene.vantage() == Vantage::Server || silence::knocking(scene) {
             return None;
         }
+        if super::udp_blocked_all::explains(scene) {
+            return None;
+        }
         let around = Around::of(scene, flow.first.ts, flow.last.ts.plus(Span::from_secs(1)));
         if around.alive.ok == 0 {
             return None;

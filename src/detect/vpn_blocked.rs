@@ -59,6 +59,9 @@ impl Detector for VpnHandshake {
         if (scene.vantage() == Vantage::Server && !answered) || scene.source.quality.one_sided_share > 0.5 || silence::knocking(scene) {
             return None;
         }
+        if !answered && super::udp_blocked_all::explains(scene) {
+            return None;
+        }
         let around = Around::of(scene, flow.first.ts, flow.last.ts);
         if around.alive.ok == 0 && !answered {
             return None;

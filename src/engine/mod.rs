@@ -235,10 +235,10 @@ fn args_shown(plan: &Plan) -> Vec<String> {
     out
 }
 
-/// One hash over everything that is a rule but not code: services, the user's among them, and known block pages.
+/// One hash over everything that is a rule but not code: services, the user's among them, known block pages and injectors.
 fn rules_sha256(book: &classify::Book) -> String {
     use std::fmt::Write;
-    let all = Sha256::new().chain_update(book.digest()).chain_update(detect::KNOWN_PAGES).finalize();
+    let all = Sha256::new().chain_update(book.digest()).chain_update(detect::KNOWN_PAGES).chain_update(detect::KNOWN_INJECTORS).finalize();
     all.iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex

@@ -27,6 +27,8 @@ struct Source {
     highest: u16,
     received: u32,
     expected: u32,
+    gaps: u32,
+    longest_gap: u16,
     first: (Time, u32),
     /// Capture time and timestamp of the packet before, for jitter.
     last: (Time, u32),
@@ -56,6 +58,8 @@ impl Legs {
                 highest: sequence,
                 received: 1,
                 expected: 1,
+                gaps: 0,
+                longest_gap: 0,
                 first: (at, timestamp),
                 last: (at, timestamp),
                 clock: 0,
@@ -73,6 +77,8 @@ impl Legs {
                 leg.sources = leg.sources.saturating_add(1);
                 leg.packets = leg.packets.saturating_add(u64::from(s.received));
                 leg.expected = leg.expected.saturating_add(u64::from(s.expected.max(s.received)));
+                leg.gaps = leg.gaps.saturating_add(u64::from(s.gaps));
+                leg.longest_gap = leg.longest_gap.max(u64::from(s.longest_gap));
                 if !leg.payload_types.contains(&s.kind) {
                     leg.payload_types.push(s.kind);
                 }
@@ -107,6 +113,8 @@ impl Source {
         if ahead < DROPOUT {
             self.highest = sequence;
             self.expected = self.expected.saturating_add(u32::from(ahead));
+            self.gaps = self.gaps.saturating_add(u32::from(ahead > 1));
+            self.longest_gap = self.longest_gap.max(ahead.saturating_sub(1));
             self.uneven(at, timestamp);
         } else if ahead < DROPOUT.wrapping_neg() {
             // The sender began anew: what lies between was never sent.

@@ -411,6 +411,8 @@ pub struct TcpSide {
     pub aside: u32,
     /// What it sent since the peer's last packet.
     pub unanswered: Unanswered,
+    /// How often it repeated the first of its bytes that was not acknowledged at the time.
+    pub vain: Rare<Vain>,
     /// Last packet, resets, copies and segments set aside not counted.
     pub last_packet: Option<Moment>,
     /// Last of these with payload, SYN, FIN or a probe.
@@ -437,6 +439,23 @@ pub struct Unanswered {
     pub first: Option<Moment>,
     /// Last of them.
     pub last: Option<Moment>,
+}
+
+/// Repetitions of one byte that did not get it acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vain {
+    /// The byte.
+    pub at: Pos,
+    /// How often it was repeated, copies not counted.
+    pub repeats: u32,
+    /// First repetition.
+    pub first: Option<Moment>,
+    /// Last repetition.
+    pub last: Option<Moment>,
+}
+
+impl Blank for Vain {
+    const BLANK: &'static Self = &Self { at: Pos(0), repeats: 0, first: None, last: None };
 }
 
 /// TCP part of a flow record.
@@ -516,7 +535,7 @@ pub enum Stage {
 }
 
 /// A segment repeated as often as this and never acknowledged: its way is closed (backoff makes that more than a second).
-pub const VAIN_REPEATS: usize = 4;
+pub const VAIN_REPEATS: u32 = 4;
 
 /// Everything kept of a flow, on one place on the heap: a million of them are sorted and handed on without being copied.
 #[derive(Clone, Debug)]
@@ -606,12 +625,11 @@ impl Flow {
         }
         self.notes.quic().find_map(|(_, q)| q.gquic_sni.as_deref())
     }
-    /// How often `side` repeated the first of its bytes that was never acknowledged, as far as the ladder shows.
-    pub fn vain_repeats(&self, side: Side) -> usize {
-        let Some(tcp) = &self.tcp else { return 0 };
-        let acked = tcp.side[side].acked.max(Pos::FIRST);
-        let again = |p: &&Brief| p.side == side && p.marked(mark::RETRANSMIT) && !p.marked(mark::COPY) && p.len > 0;
-        self.ladder.iter().filter(again).filter(|p| p.seq <= acked && p.end() > acked).count()
+    /// The repetitions of the first byte of `side` that was never acknowledged, if it was repeated at all.
+    pub fn in_vain(&self, side: Side) -> Option<&Vain> {
+        let side = &self.tcp.as_ref()?.side[side];
+        let vain: &Vain = &side.vain;
+        (vain.repeats > 0 && vain.at == side.acked.max(Pos::FIRST)).then_some(vain)
     }
     /// Time from first to last packet.
     pub fn duration(&self) -> Span {

@@ -97,6 +97,10 @@ pub struct MediaLeg {
     pub packets: u64,
     /// Packets that sequence numbers say were sent; never fewer than came.
     pub expected: u64,
+    /// Places at which packets were missing.
+    pub gaps: u64,
+    /// Most packets missing at one place.
+    pub longest_gap: u64,
     /// Clock of the busiest source, Hz, if its timestamps ran at one that codecs use.
     pub clock_hz: Option<u32>,
     /// Interarrival jitter of the busiest source at its end, µs.

@@ -93,6 +93,8 @@ pub(super) fn call(j: &mut Json, f: &FlowRecord) {
         j.key("packets").int(leg.packets);
         j.key("lost").int(leg.lost());
         j.key("loss").real(leg.lost() as f64 / leg.expected.max(1) as f64);
+        j.key("gaps").int(leg.gaps);
+        j.key("longest_gap").int(leg.longest_gap);
         j.key("clock_hz").int_or_null(leg.clock_hz);
         match leg.jitter_us {
             Some(us) => j.key("jitter_ms").real(us as f64 / 1000.0),

@@ -213,6 +213,8 @@ fn flow() -> Fields {
         ("packets", count()),
         ("lost", count()),
         ("loss", share()),
+        ("gaps", count()),
+        ("longest_gap", count()),
         ("clock_hz", count_or_null()),
         ("jitter_ms", json!({ "type": ["number", "null"] })),
     ]);

@@ -5,7 +5,7 @@ use super::history::History;
 use super::options::{self, Options};
 use super::pace::{Pacer, Place, Step};
 use crate::model::event::{GapCause, Seen, StreamEvent};
-use crate::model::flow::{Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, mark};
+use crate::model::flow::{Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, Vain, mark};
 use crate::model::pace::Pace;
 use crate::model::packet::{Checksum, Packet, Segment};
 use crate::model::seq::{Pos, Seq};
@@ -710,6 +710,11 @@ impl Conversation {
             u.retransmissions = u.retransmissions.saturating_add(u32::from(brief.marked(mark::RETRANSMIT)));
             u.first.get_or_insert(at);
             u.last = Some(at);
+        }
+        let first = s.acked.max(Pos::FIRST);
+        if brief.marked(mark::RETRANSMIT) && brief.len > 0 && brief.seq <= first && brief.end() > first {
+            let before = if s.vain.at == first { *s.vain } else { Vain { at: first, repeats: 0, first: None, last: None } };
+            *s.vain = Vain { repeats: before.repeats.saturating_add(1), first: before.first.or(Some(at)), last: Some(at), ..before };
         }
         self.answer(side.peer());
     }

@@ -5,7 +5,7 @@ use super::ladder::{Conv, Sent, Udp, merge};
 use super::say::{self, Hello};
 use super::wire::{ACK, FIN, PSH, RST, option};
 
-const CLIENT: &str = "192.168.1.23";
+pub const CLIENT: &str = "192.168.1.23";
 
 /// Every case with its packets.
 pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
@@ -38,6 +38,7 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
         ("clean-outage-midway", freeze(Freeze::Outage)),
         ("clean-reader-stops", freeze(Freeze::Reader)),
         ("freeze-one-sided", one_sided(freeze(Freeze::Quota))),
+        ("freeze-packets", freeze_packets()),
         ("residual-three-tuple", residual(true)),
         ("clean-server-bans", residual(false)),
         ("residual-one-sided", one_sided(residual(true))),
@@ -48,11 +49,11 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
 }
 
 /// What a tap sees that carries the client's direction only.
-fn one_sided(packets: Vec<Sent>) -> Vec<Sent> {
+pub fn one_sided(packets: Vec<Sent>) -> Vec<Sent> {
     packets.into_iter().filter(|s| s.out).collect()
 }
 
-fn conv(port: u16, server: &str, at_ms: i64) -> Conv {
+pub fn conv(port: u16, server: &str, at_ms: i64) -> Conv {
     Conv::new(&format!("{CLIENT}:{port}"), server).at_ms(at_ms)
 }
 
@@ -64,7 +65,7 @@ fn fine_with(port: u16, server: &str, name: &str, at_ms: i64, bytes: usize) -> V
     c.done()
 }
 
-fn fine(port: u16, server: &str, name: &str, at_ms: i64) -> Vec<Sent> {
+pub fn fine(port: u16, server: &str, name: &str, at_ms: i64) -> Vec<Sent> {
     fine_with(port, server, name, at_ms, 400)
 }
 
@@ -329,6 +330,28 @@ fn freeze(how: Freeze) -> Vec<Sent> {
                 if i == 0 && how == Freeze::Quota { 70_000 } else { 400 },
             ));
         }
+    }
+    merge(all)
+}
+
+/// Four connections to one host go silent after the same 30 packets, with segments of other sizes each time; small and large transfers
+/// elsewhere go on.
+fn freeze_packets() -> Vec<Sent> {
+    let host = "203.0.113.54:443";
+    let mut all = Vec::new();
+    for i in 0..4_u16 {
+        let at = 8_000 * i64::from(i);
+        let mut c = conv(41_500 + i, host, at);
+        let seed = u64::from(i);
+        c.handshake().c2s(&hello("files.example.net", i)).ack_from_server().s2c(&say::server_flight(seed, 1_200)).ack();
+        c.c2s(&say::client_finished(seed)).c2s(&say::application_data(seed + 1, 200)).ack_from_server();
+        for k in 0..11 {
+            c.s2c(&say::application_data(seed + 10 + k, 1_090 + 100 * usize::from(i))).ack();
+        }
+        c.after_ms(400).c2s(&say::application_data(seed + 3, 60));
+        in_vain(&mut c, 5);
+        all.push(c.done());
+        all.push(fine_with(41_520 + i, "198.51.100.54:443", "www.example.org", at + 2_000, if i == 0 { 90_000 } else { 400 }));
     }
     merge(all)
 }

@@ -5,7 +5,7 @@ use super::ladder::{Conv, Sent, Udp, merge};
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
-fn cat(parts: &[&[u8]]) -> Vec<u8> {
+pub fn cat(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
@@ -171,7 +171,7 @@ fn discord() -> Vec<Sent> {
     call.done()
 }
 
-fn stun(kind: u16, transaction: &[u8], attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+pub fn stun(kind: u16, transaction: &[u8], attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (attribute, value) in attributes {
         body.extend(attribute.to_be_bytes());

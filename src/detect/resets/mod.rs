@@ -9,6 +9,7 @@ mod known;
 mod race;
 
 pub(super) use headers::INITIAL_TTLS;
+pub use known::KNOWN_INJECTORS;
 pub(super) use race::physics_share;
 
 use super::weigh::Weigh;
