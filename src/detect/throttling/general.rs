@@ -8,7 +8,7 @@
 
 use super::lane::{self, Lane};
 use super::rate::{self, Measured};
-use super::{origin, tell};
+use super::{controls, origin, tell};
 use crate::detect::Detector;
 use crate::detect::weigh::{self, Claim};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
@@ -34,8 +34,10 @@ a+b  -------------------       and what exceeds it is dropped, without waiting",
     sources: &["Flach et al.: An Internet-Wide Analysis of Traffic Policing, SIGCOMM 2016"],
 };
 
-/// Each of two networks carries at least this share of the bytes.
+/// Each of two targets in different networks carries at least this share of the bytes.
 const SHARE: f64 = 0.15;
+/// A flow that reaches this many times the rate is not held to it.
+const FREE: f64 = 2.0;
 /// Shorter is not told.
 const SECONDS: f64 = 5.0;
 /// Moments with drops that it takes, and how many of them on each side of the comparison.
@@ -82,17 +84,15 @@ fn judge_side(scene: &Scene<'_>, side: Side) -> Option<Finding> {
 pub(super) fn held_together<'a>(scene: &Scene<'_>, all: &[Lane<'a>], side: Side) -> Option<Measured<'a>> {
     let ours: Vec<Lane<'a>> = all.iter().filter(|l| l.flow.client.ip == scene.flow.client.ip && lane::bulk(l)).copied().collect();
     let total: u64 = ours.iter().map(|l| l.pace.total()).sum();
-    // Of the network that carries most, and of all others.
-    let most = ours.iter().map(|l| (origin::network(l.flow.server.ip), l)).fold(
-        std::collections::BTreeMap::<_, u64>::new(),
-        |mut sums, (net, l)| {
-            *sums.entry(net).or_default() += l.pace.total();
-            sums
-        },
-    );
-    let (first, bytes) = most.into_iter().max_by_key(|(_, bytes)| *bytes)?;
-    let rest = total - bytes;
-    if (bytes.min(rest) as f64) < SHARE * total as f64 {
+    // The target that carries most with all that stands in its network, and all others.
+    let main = ours.iter().max_by_key(|l| l.pace.total())?;
+    let with_main = |l: &Lane<'_>| {
+        lane::same_target(main, l)
+            || lane::same_service(main, l)
+            || origin::network(main.flow.server.ip) == origin::network(l.flow.server.ip)
+    };
+    let bytes: u64 = ours.iter().filter(|l| with_main(l)).map(|l| l.pace.total()).sum();
+    if (bytes.min(total - bytes) as f64) < SHARE * total as f64 {
         return None;
     }
     let m = rate::measure(&ours, &ours, side)?;
@@ -102,7 +102,11 @@ pub(super) fn held_together<'a>(scene: &Scene<'_>, all: &[Lane<'a>], side: Side)
     {
         return None;
     }
-    let (a, b): (Vec<Lane<'_>>, Vec<Lane<'_>>) = m.group.iter().partition(|l| origin::network(l.flow.server.ip) == first);
+    // What was faster meanwhile was not held.
+    if m.group.iter().any(|l| controls::reach(l, Some((p.from, p.to))) >= FREE * p.rate) {
+        return None;
+    }
+    let (a, b): (Vec<Lane<'_>>, Vec<Lane<'_>>) = m.group.iter().partition(|l| with_main(l));
     let hit = |lanes: &[Lane<'_>]| lanes.iter().map(|l| l.pace.drops.iter().filter(|d| **d > 0).count()).sum::<usize>() >= EPISODES / 2;
-    (hit(&a) && hit(&b) && origin::one_bucket(&a, &b, p) && !rate::lossy(scene, &m.group)).then_some(m)
+    (hit(&a) && hit(&b) && origin::one_bucket(&[a, b], p) && !rate::lossy(scene, &m.group)).then_some(m)
 }

@@ -207,8 +207,8 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     }
     w.excluded("rate limit that drops", format!("so much loss alone explains the rate ({})", bps(rate)));
     w.excluded("congestion", "loss did not depend on how much was sent");
-    let hit: Vec<&FlowRecord> = group.iter().map(|(f, _)| *f).filter(|f| trials(f, side).1 > 0).take(KIN_MAX / 16).collect();
-    let apart = hit.iter().enumerate().any(|(i, a)| hit.iter().skip(i + 1).any(|b| origin::apart(scene, a, b)));
+    let hit: Vec<&FlowRecord> = group.iter().map(|(f, _)| *f).filter(|f| trials(f, side).1 > 0).collect();
+    let apart = origin::many_places(scene, &hit);
     let behind = origin::behind_the_tap(scene, side, &lanes, &Losses::of(&lanes), &queue);
     if behind {
         w.excluded("one bad path to this network", "packets are lost on the client's side of the capture point, which all traffic shares");

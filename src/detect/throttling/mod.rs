@@ -29,6 +29,8 @@ mod rank;
 mod rate;
 mod series;
 mod tell;
+#[cfg(test)]
+mod trial;
 
 pub(super) use general::ThrottlingGeneral;
 pub use limit::limits;

@@ -7,9 +7,11 @@
 //! |---|---|
 //! | another name at the same address went faster at the same time | what holds an address holds all its names |
 //! | packets passed the capture point, far from the server, and were dropped or waited behind it | the limit lies behind it too |
-//! | servers in other networks and places share one bucket | only the client's side of the path is common to them |
-//! | such servers slowed down at one moment, at different ages of their flows | the same |
-//! | such servers are each held to one rate | two tariffs seldom agree to a twentieth |
+//! | three servers in other networks and places share one bucket | only the client's side of the path is common to them |
+//! | three such servers slowed down at one moment, at different ages of their flows | the same |
+//! | three such servers are each held to one rate | tariffs seldom agree to a twentieth |
+//!
+//! Two servers are not enough: one machine may have two addresses, and two providers to announce them.
 
 use super::lane::{self, Lane};
 use super::plateau::{self, Plateau};
@@ -31,6 +33,8 @@ const FAR_HOPS: u8 = 3;
 const ECHOES: u64 = 20;
 /// Round trips of servers in different places differ at least by this, and by a quarter.
 const PLACES: Span = Span::from_millis(5);
+/// So many servers apart from each other are not one machine with several addresses, nor one with lines of two providers.
+const MACHINES: usize = 3;
 /// Rates of different servers this near to each other are one rate.
 const ALIKE: f64 = 0.05;
 /// Servers that share a bucket are watched together for at least so many stretches of time.
@@ -56,25 +60,15 @@ pub(super) fn elsewhere(scene: &Scene<'_>, m: &Measured<'_>) -> Option<Elsewhere
         let what = if m.queue.grown() { "waited" } else { "were dropped" };
         return known(format!("packets passed the capture point, far from the server, and {what} on the client's side of it"));
     }
-    let servers = servers(&m.service);
-    let pairs = || {
-        servers
-            .iter()
-            .enumerate()
-            .flat_map(|(i, a)| servers.iter().skip(i + 1).map(move |b| (a, b)))
-            .filter(|(a, b)| lanes_apart(scene, a, b))
-    };
     let places = |why: &str, not_paced| Some(Elsewhere { why: why.into(), by_places: true, not_paced });
-    if pairs().any(|(a, b)| one_bucket(a, b, &m.p)) {
-        return places("servers in different networks and places share one bucket", true);
+    let servers = servers(scene, &m.service);
+    match () {
+        () if servers.len() < MACHINES => None,
+        () if one_bucket(&servers, &m.p) => places("servers in different networks and places share one bucket", true),
+        () if one_moment(&servers) => places("servers in different networks and places slowed down at one moment", true),
+        () if one_rate(&servers) => places("servers in different networks and places are each held to one rate", false),
+        () => None,
     }
-    if pairs().any(|(a, b)| one_moment(a, b)) {
-        return places("servers in different networks and places slowed down at one moment", true);
-    }
-    if pairs().any(|(a, b)| one_rate(a, b)) {
-        return places("servers in different networks and places are each held to one rate", false);
-    }
-    None
 }
 
 /// The capture point lies between the server and what drops or delays, far from the server.
@@ -112,27 +106,41 @@ fn initial(ttl: u8) -> u8 {
     }
 }
 
-/// The lanes that carry bulk data, by server.
-fn servers<'a>(lanes: &[Lane<'a>]) -> Vec<Vec<Lane<'a>>> {
+/// The lanes that carry bulk data, by server; only servers that are apart from all others here.
+fn servers<'a>(scene: &Scene<'_>, lanes: &[Lane<'a>]) -> Vec<Vec<Lane<'a>>> {
     let mut by: BTreeMap<IpAddr, Vec<Lane<'a>>> = BTreeMap::new();
     for l in lanes.iter().filter(|l| lane::bulk(l) && l.pace.total() >= 100_000) {
         by.entry(l.flow.server.ip).or_default().push(*l);
     }
-    by.into_values().take(SERVERS_MAX).collect()
+    let mut kept: Vec<Vec<Lane<'a>>> = Vec::new();
+    for lanes in by.into_values() {
+        let alone = |k: &Vec<Lane<'_>>| matches!((k.first(), lanes.first()), (Some(a), Some(b)) if apart(scene, a.flow, b.flow));
+        if kept.len() < SERVERS_MAX && kept.iter().all(alone) {
+            kept.push(lanes);
+        }
+    }
+    kept
 }
 
-/// Servers in different networks, and not in the same place: one machine may have two addresses.
-pub(super) fn apart(scene: &Scene<'_>, a: &FlowRecord, b: &FlowRecord) -> bool {
+/// Whether there are servers apart from each other among these, as many as cannot be one machine.
+pub(super) fn many_places(scene: &Scene<'_>, flows: &[&FlowRecord]) -> bool {
+    let mut kept: Vec<&FlowRecord> = Vec::new();
+    for f in flows {
+        if kept.len() < MACHINES && kept.iter().all(|k| apart(scene, k, f)) {
+            kept.push(f);
+        }
+    }
+    kept.len() >= MACHINES
+}
+
+/// Servers in different networks, and not in the same place.
+fn apart(scene: &Scene<'_>, a: &FlowRecord, b: &FlowRecord) -> bool {
     let ttl = |f: &FlowRecord| f.tcp.as_deref().and_then(|t| t.side.server.ttl.mode());
-    let rtt = |ip| scene.kin.rtt.get(&ip).map(|r| r.0);
+    let rtt = |ip| scene.kin.rtt.get(&ip).map(|r| r.0.as_secs());
     let routers = matches!((ttl(a), ttl(b)), (Some(x), Some(y)) if x.abs_diff(y) >= 2) && !scene.source.quality.ttl_normalised;
     let places = matches!((rtt(a.server.ip), rtt(b.server.ip)), (Some(x), Some(y))
-        if x.max(y).as_secs() - x.min(y).as_secs() >= PLACES.as_secs() && x.max(y).as_secs() >= 1.25 * x.min(y).as_secs());
+        if (x - y).abs() >= PLACES.as_secs() && x.max(y) >= 1.25 * x.min(y));
     network(a.server.ip) != network(b.server.ip) && (routers || places)
-}
-
-fn lanes_apart(scene: &Scene<'_>, a: &[Lane<'_>], b: &[Lane<'_>]) -> bool {
-    matches!((a.first(), b.first()), (Some(a), Some(b)) if apart(scene, a.flow, b.flow))
 }
 
 /// What is announced as one network at most: a sixteenth of the address in version 4, what a provider is given in version 6.
@@ -143,21 +151,20 @@ pub(super) fn network(ip: IpAddr) -> (bool, u32) {
     }
 }
 
-/// Their sum keeps one rate while the share of each swings.
-pub(super) fn one_bucket(a: &[Lane<'_>], b: &[Lane<'_>], p: &Plateau) -> bool {
-    let begin = |l: &[Lane<'_>]| l.iter().map(|l| l.pace.start).min();
-    let end = |l: &[Lane<'_>]| l.iter().map(|l| l.pace.last).max();
-    let (Some(a0), Some(b0), Some(a1), Some(b1)) = (begin(a), begin(b), end(a), end(b)) else { return false };
-    let (from, to) = (a0.max(b0).max(p.from), a1.min(b1).min(p.to));
-    let step = (10.0 * a.iter().chain(b).map(Lane::rtt).fold(0.0, f64::max)).max(0.5);
+/// The sum of all keeps one rate while the share of each swings.
+pub(super) fn one_bucket(parts: &[Vec<Lane<'_>>], p: &Plateau) -> bool {
+    let begin = parts.iter().filter_map(|l| l.iter().map(|l| l.pace.start).min()).max().unwrap_or(p.from);
+    let end = parts.iter().filter_map(|l| l.iter().map(|l| l.pace.last).max()).min().unwrap_or(p.to);
+    let (from, to) = (begin.max(p.from), end.min(p.to));
+    let step = (10.0 * parts.iter().flatten().map(Lane::rtt).fold(0.0, f64::max)).max(0.5);
     let n = (to.since(from).as_secs() / step) as usize;
-    if n < STRETCHES {
+    if n < STRETCHES || parts.len() < 2 {
         return false;
     }
-    let (a, b) = (stretches(a, from, step, n), stretches(b, from, step, n));
-    let sum: Vec<f64> = a.iter().zip(&b).map(|(x, y)| x + y).collect();
-    let (swing, of_a, of_b) = (variation(&sum), variation(&a), variation(&b));
-    swing <= 0.1 && of_a.min(of_b) >= 0.15 && of_a.min(of_b) >= 2.0 * swing
+    let each: Vec<Vec<f64>> = parts.iter().map(|l| stretches(l, from, step, n)).collect();
+    let sum: Vec<f64> = (0..n).map(|i| each.iter().filter_map(|v| v.get(i)).sum()).collect();
+    let swing = variation(&sum);
+    swing <= 0.1 && each.iter().all(|v| variation(v) >= f64::max(0.15, 2.0 * swing))
 }
 
 /// Bytes that passed in each of `n` stretches of `step` seconds.
@@ -182,21 +189,29 @@ fn variation(v: &[f64]) -> f64 {
 }
 
 /// They slowed down at one moment, though not at one age: what a flow spent before is not the reason.
-fn one_moment(a: &[Lane<'_>], b: &[Lane<'_>]) -> bool {
-    let fall = |lanes: &[Lane<'_>]| {
+fn one_moment(servers: &[Vec<Lane<'_>>]) -> bool {
+    let fall = |lanes: &Vec<Lane<'_>>| {
         let s = Series::passed(lanes)?;
         let (at, _) = s.falls()?;
         let dropped = s.drops.iter().skip(at.saturating_sub(1)).sum::<f64>() >= 2.0;
         dropped.then(|| (s.time(at), s.time(at).since(s.start).as_secs(), s.width))
     };
-    let (Some((at, age, width)), Some((bt, b_age, b_width))) = (fall(a), fall(b)) else { return false };
-    let blur = 2.0 * width.max(b_width);
-    let (moments, ages) = (at.since(bt).as_secs().abs(), (age - b_age).abs());
+    let falls: Vec<(Time, f64, f64)> = servers.iter().filter_map(fall).collect();
+    let Some(first) = falls.iter().map(|f| f.0).min().filter(|_| falls.len() >= MACHINES) else { return false };
+    let spread = |v: &dyn Fn(&(Time, f64, f64)) -> f64| {
+        let (low, high) = falls.iter().map(v).fold((f64::MAX, f64::MIN), |(a, z), x| (a.min(x), z.max(x)));
+        high - low
+    };
+    let blur = 2.0 * falls.iter().map(|f| f.2).fold(0.0, f64::max);
+    let (moments, ages) = (spread(&|f| f.0.since(first).as_secs()), spread(&|f| f.1));
     moments <= 0.3 + blur && ages >= 0.5 + blur && ages >= 2.0 * moments
 }
 
 /// Each keeps a rate, and it is the same.
-fn one_rate(a: &[Lane<'_>], b: &[Lane<'_>]) -> bool {
-    let held = |lanes: &[Lane<'_>]| Plateau::of(lanes).filter(|p| p.windows >= 5 && p.steady >= plateau::STEADY && p.episodes >= 3);
-    matches!((held(a), held(b)), (Some(a), Some(b)) if (a.rate - b.rate).abs() <= ALIKE * a.rate.min(b.rate))
+fn one_rate(servers: &[Vec<Lane<'_>>]) -> bool {
+    let steady = |p: &Plateau| p.steady >= plateau::STEADY || (p.near >= 8 && p.deviation <= ALIKE * p.rate);
+    let held = |lanes: &Vec<Lane<'_>>| Plateau::of(lanes).filter(|p| p.windows >= 5 && p.episodes >= 3 && steady(p));
+    let rates: Vec<f64> = servers.iter().filter_map(held).map(|p| p.rate).collect();
+    let (low, high) = rates.iter().fold((f64::MAX, f64::MIN), |(a, z), r| (a.min(*r), z.max(*r)));
+    rates.len() >= MACHINES && high - low <= ALIKE * low
 }
