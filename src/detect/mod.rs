@@ -88,5 +88,6 @@ pub static ALL: &[&dyn Detector] = &[
     &vpn_blocked::VpnHandshake,
     &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,
+    &throttling::ThrottlingGeneral,
     &throttling::ThrottlingLoss,
 ];

@@ -29,7 +29,10 @@ pub(super) struct Controls {
     /// At the same address with another name.
     pub same_server: u32,
     pub same_server_fast: u32,
-    /// How many were clearly faster, and how many of these while the plateau lasted.
+    /// Of these, faster while the plateau lasted, by more than a bucket for the whole address lets through.
+    pub same_server_meanwhile: u32,
+    /// How many were clearly faster, and how many of these while the plateau lasted and beyond what one bucket for all of the client's
+    /// traffic lets through.
     pub fast: u32,
     pub meanwhile: u32,
     /// Best of them.
@@ -51,6 +54,7 @@ impl Controls {
         let Some(first) = group.first() else { return c };
         let speaks = |l: &Lane<'_>| l.pace.total() + l.pace.before >= SPEAKS;
         c.own = group.iter().filter(|l| speaks(l)).map(|l| (l.flow.id, mean(l))).take(RATES_MAX).collect();
+        let mut neighbours: Vec<Lane<'_>> = Vec::new();
         for l in all {
             if group.iter().any(|g| g.flow.id == l.flow.id) || !speaks(l) {
                 continue;
@@ -75,12 +79,24 @@ impl Controls {
                 c.others.push((l.flow.id, mean(l)));
             }
             c.fast += u32::from(fast);
-            c.meanwhile += u32::from(fast && reach(l, Some((p.from, p.to))) >= FASTER * p.rate);
+            let meanwhile = fast && reach(l, Some((p.from, p.to))) >= FASTER * p.rate;
+            c.meanwhile += u32::from(meanwhile);
             c.best = c.best.max(reached);
-            if l.flow.server.ip == first.flow.server.ip && l.flow.asked_name() != first.flow.asked_name() {
+            let names = (l.flow.asked_name(), first.flow.asked_name());
+            if l.flow.server.ip == first.flow.server.ip && matches!(names, (Some(a), Some(b)) if a != b) {
                 c.same_server += 1;
                 c.same_server_fast += u32::from(fast);
+                c.same_server_meanwhile += u32::from(meanwhile);
+                neighbours.push(*l);
             }
+        }
+        // Whoever pauses lets a bucket fill up, and what goes then is fast for a moment.
+        if c.meanwhile > 0 && beyond_one_bucket(all, group, p) < SPEAKS as f64 {
+            c.meanwhile = 0;
+        }
+        neighbours.extend(group);
+        if c.same_server_meanwhile > 0 && beyond_one_bucket(&neighbours, group, p) < SPEAKS as f64 {
+            c.same_server_meanwhile = 0;
         }
         c.hit = moments / f64::max(packets, 1.0);
         c.dropped = drops / f64::max(packets + drops, 1.0);
@@ -94,17 +110,58 @@ impl Controls {
     }
 }
 
+/// Bytes that `lanes` carried together beyond what one token bucket, or one line, of the plateau's rate could have let through: counted from
+/// moments at which such a bucket was empty, for it had just dropped something of `group`, or at which packets of `group` waited.
+fn beyond_one_bucket(lanes: &[Lane<'_>], group: &[Lane<'_>], p: &Plateau) -> f64 {
+    let waits = Queue::of(group, p.rate).grown();
+    let count = |bytes: Option<Series>, held: Option<Series>| -> f64 {
+        let (Some(s), Some(held)) = (bytes, held) else { return 0.0 };
+        let allowed = p.rate / 8.0 * s.width;
+        let mut empty = vec![false; s.bytes.len()];
+        for (i, (b, d)) in held.bytes.iter().zip(&held.drops).enumerate() {
+            let at = held.time(i);
+            let full = *b >= 0.5 * p.rate / 8.0 * held.width;
+            if (*d > 0.0 || (waits && full))
+                && at >= p.from
+                && at <= p.to
+                && let Some(e) = empty.get_mut((at.since(s.start).as_secs() / s.width) as usize)
+            {
+                *e = true;
+            }
+        }
+        // Largest sum from an empty bucket to any later moment.
+        let (mut most, mut sum) = (0.0f64, f64::NEG_INFINITY);
+        for (i, b) in s.bytes.iter().enumerate() {
+            if s.time(i) > p.to {
+                break;
+            }
+            sum += b - allowed;
+            most = most.max(sum);
+            if empty[i] {
+                sum = sum.max(0.0);
+            }
+        }
+        most
+    };
+    // What was acknowledged may come at once after a hole, what was sent may still wait: both must say so.
+    let sent = count(Series::passed(lanes), Series::passed(group));
+    let arrived = count(Series::arrived(lanes), Series::arrived(group));
+    sent.min(arrived)
+}
+
 /// How full the client's line was while the plateau lasted: share of that time in which everything together stayed below half of the
-/// most the line was seen to carry.
-pub(super) fn line_free(all: &[Lane<'_>], p: &Plateau) -> f64 {
+/// most the line was seen to carry: while the plateau lasted, if others were `meanwhile` faster, for the line may have become slower since
+/// it carried more.
+pub(super) fn line_free(all: &[Lane<'_>], p: &Plateau, meanwhile: bool) -> f64 {
     let Some(s) = Series::arrived(all) else { return 0.0 };
     let windows: Vec<Window> = {
         let step = ((0.25 / s.width).round() as usize).max(1);
         let rate = |w: usize| s.bytes[w * step..(w + 1) * step].iter().sum::<f64>() * 8.0 / (step as f64 * s.width);
         (0..s.bytes.len() / step).map(|w| Window { from: w * step, to: (w + 1) * step, rate: rate(w) }).collect()
     };
-    let most = windows.iter().map(|w| w.rate).fold(0.0, f64::max);
     let during: Vec<&Window> = windows.iter().filter(|w| s.time(w.from) >= p.from && s.time(w.to) <= p.to).collect();
+    let then = during.iter().map(|w| w.rate).fold(0.0, f64::max);
+    let most = if meanwhile { then } else { windows.iter().map(|w| w.rate).fold(then, f64::max) };
     let free = during.iter().filter(|w| w.rate < 0.5 * most).count();
     free as f64 / during.len().max(1) as f64
 }

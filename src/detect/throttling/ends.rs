@@ -40,6 +40,9 @@ impl Ends {
     /// Which end set the rate of this plateau, if one did.
     pub fn limit(&self, lanes: &[Lane<'_>], p: &Plateau, queue: &Queue) -> Option<Limiter> {
         let losses = Losses::of(lanes).share();
+        if recovers(lanes, p) {
+            return Some(Limiter::Loss);
+        }
         if p.slowed(lanes) {
             // A flow that slowed down is compared with itself: its ends did not change, unless it lost little and rested most of the time.
             return (self.sender_seen && self.idle > 0.45 && p.loss(lanes) < 0.06).then_some(Limiter::Application);
@@ -66,4 +69,11 @@ impl Ends {
             w.excluded("sender with nothing to send", format!("it rested {:.0} % of the time", self.idle * 100.0));
         }
     }
+}
+
+/// One packet a round trip, and nothing new dropped: without selective acknowledgements a sender repairs one burst of loss that way (RFC 6582).
+fn recovers(lanes: &[Lane<'_>], p: &Plateau) -> bool {
+    let [l] = lanes else { return false };
+    let packets_a_trip = p.rate * l.rtt() / (8.0 * f64::from(l.pace.largest.max(1)));
+    p.episodes <= 1 && p.drops_before >= 3.0 && (0.8..=1.15).contains(&packets_a_trip)
 }

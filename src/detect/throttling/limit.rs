@@ -64,6 +64,9 @@ fn limit(l: &Lane<'_>) -> Limit {
             );
             return is(Limiter::ReceiveWindow, &[], why);
         }
+        Some(Limiter::Loss) => {
+            return is(Limiter::Loss, &[Limiter::Policer], format!("{dropped} before; what was lost came again one packet a round trip"));
+        }
         Some(by) => {
             let or: &[Limiter] = if ends.sender_seen { &[] } else { &[Limiter::Pacing] };
             return is(by, or, format!("everything was acknowledged and nothing new came {:.0} % of the time", ends.idle * 100.0));

@@ -9,8 +9,9 @@
 
 use super::bps;
 use super::lane::{self, Lane};
+use super::origin;
 use super::plateau::Plateau;
-use super::queue::{self, Queue};
+use super::queue::{self, Losses, Queue};
 use crate::detect::Detector;
 use crate::detect::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
@@ -206,16 +207,24 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     }
     w.excluded("rate limit that drops", format!("so much loss alone explains the rate ({})", bps(rate)));
     w.excluded("congestion", "loss did not depend on how much was sent");
-    let servers: std::collections::BTreeSet<_> = group.iter().map(|(f, _)| f.server.ip).collect();
-    if servers.len() < 2 {
-        w.against(0.0, "one bad path to this network", "only one address of this service was in use");
+    let hit: Vec<&FlowRecord> = group.iter().map(|(f, _)| *f).filter(|f| trials(f, side).1 > 0).collect();
+    let apart = origin::many_places(scene, &hit);
+    let behind = origin::behind_the_tap(scene, side, &lanes, &Losses::of(&lanes), &queue);
+    if behind {
+        w.excluded("one bad path to this network", "packets are lost on the client's side of the capture point, which all traffic shares");
+    } else if apart {
+        w.excluded("one bad path to this network", "servers in different networks and places are hit alike");
     } else {
-        w.excluded("one bad path to this network", format!("{} addresses of the service are hit alike", servers.len()));
+        w.against(
+            0.0,
+            "one bad path to this network",
+            "all that was hit is one server, or may stand in one place; what loses packets there looks the same",
+        );
     }
     let one_way = back_n >= 20 && (back_lost as f64 / back_n as f64) < share / 3.0;
     let grade = match () {
         () if other_n < 8 || scene.lossy() => Grade::Possible,
-        () if p < 0.01 && one_way && share >= 0.1 && servers.len() >= 2 => Grade::Likely,
+        () if p < 0.01 && one_way && share >= 0.1 && (apart || behind) => Grade::Likely,
         () => Grade::Possible,
     };
     let claim = Claim {

@@ -7,25 +7,32 @@
 //! | `plateau` | a stretch of time with one rate |
 //! | `queue` | where packets waited or were dropped |
 //! | `ends` | whether the end points set the rate |
+//! | `origin` | whether the limit may stand at the server's end |
 //! | `controls` | what other flows of the same client reached meanwhile |
 //! | `rank` | the exact rank test |
 //! | `rate` | the judge of policers and shapers |
+//! | `general` | the judge of what holds all of a client's traffic |
 //! | `tell` | the words and figures of its finding |
 //! | `loss` | the judge of random drops |
 //! | `limit` | what limited each busy flow, seen by itself |
 
 mod controls;
 mod ends;
+mod general;
 mod lane;
 mod limit;
 mod loss;
+mod origin;
 mod plateau;
 mod queue;
 mod rank;
 mod rate;
 mod series;
 mod tell;
+#[cfg(test)]
+mod trial;
 
+pub(super) use general::ThrottlingGeneral;
 pub use limit::limits;
 pub(super) use loss::ThrottlingLoss;
 pub(super) use rate::ThrottlingRate;

@@ -18,11 +18,13 @@ pub(super) struct Queue {
     pub paced: f64,
     /// Time one full packet takes at the plateau's rate, milliseconds.
     pub slot: f64,
+    /// That part lies between the capture point and the receiver, not the sender.
+    pub behind: bool,
 }
 
 impl Queue {
     pub fn of(lanes: &[Lane<'_>], rate: f64) -> Self {
-        let mut q = Self { base: 0.0, usual: 0.0, samples: 0, least: 0.0, bursts: 0.0, paced: 0.0, slot: 0.0 };
+        let mut q = Self { base: 0.0, usual: 0.0, samples: 0, least: 0.0, bursts: 0.0, paced: 0.0, slot: 0.0, behind: false };
         let mut most = f64::NEG_INFINITY;
         let mut weight = 0.0;
         for l in lanes {
@@ -33,6 +35,7 @@ impl Queue {
             let alone = p.rtt.total() < 15 && q.slot > 60.0;
             let rtt = if alone { &p.rtt_alone } else { &p.rtt };
             let mut legs = vec![(
+                true,
                 rtt,
                 receiver,
                 if alone { 0.25 } else { 0.5 },
@@ -42,14 +45,20 @@ impl Queue {
             // And so it has where packets come evenly; but then even a paced one may wait a little.
             let even = p.follow.share(0.65 * rate, 1.5 * rate) >= 0.85;
             if p.lost_before >= 3 || even {
-                legs.push((&p.echo, sender, 0.25, if p.lost_before < 3 { (2.0 * q.slot).max(20.0) } else { (0.7 * q.slot).max(10.0) }));
+                legs.push((
+                    false,
+                    &p.echo,
+                    sender,
+                    0.25,
+                    if p.lost_before < 3 { (2.0 * q.slot).max(20.0) } else { (0.7 * q.slot).max(10.0) },
+                ));
             }
-            for (spread, hand, at, least) in legs {
+            for (behind, spread, hand, at, least) in legs {
                 let (n, Some(usual), Some(low)) = (spread.total(), spread.quantile(at), spread.quantile(0.02)) else { continue };
                 let base = hand.map_or(low, |h| (h.nanos() as f64 / 1e3).max(256.0)).min(low.max(256.0));
                 if n >= 5 && usual - base > most {
                     most = usual - base;
-                    q = Self { base: base / 1e3, usual: usual / 1e3, samples: n, least, ..q };
+                    q = Self { base: base / 1e3, usual: usual / 1e3, samples: n, least, behind, ..q };
                 }
             }
             let bytes = p.follow.total() as f64;

@@ -10,6 +10,7 @@
 
 use super::controls::{self, Controls};
 use super::ends::Ends;
+use super::general;
 use super::lane::{self, Lane};
 use super::plateau::{self, Plateau};
 use super::queue::{self, Losses, Queue};
@@ -41,6 +42,7 @@ rate of new bytes                policing              shaping
         "sender with nothing to send",
         "rate limit of the server",
         "slow line at the server",
+        "limit at the server's provider",
         "packet loss",
     ],
     confirm: "Fetch the same object through another network, or another name from the same address; repeat at another hour.",
@@ -75,6 +77,8 @@ impl Detector for ThrottlingRate {
 /// Flows of one target laid together, measured, with every innocent limit that the flows themselves show ruled out.
 pub(super) struct Measured<'a> {
     pub group: Vec<Lane<'a>>,
+    /// All lanes of the same target or service, slowed or not.
+    pub service: Vec<Lane<'a>>,
     pub side: Side,
     pub p: Plateau,
     pub queue: Queue,
@@ -109,7 +113,8 @@ fn judge_side(scene: &Scene<'_>, side: Side) -> Option<Finding> {
     if first(&group)
         && let Some(alone) = measure(&all, &group, side)
     {
-        let beaten = together().is_some_and(|t| t.beats(&alone));
+        let beaten = together().is_some_and(|t| t.beats(&alone))
+            || (alone.controls.meanwhile == 0 && general::held_together(scene, &all, side).is_some());
         if !beaten && let Some(found) = judge(scene, alone) {
             return Some(found);
         }
@@ -160,13 +165,16 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     let share = p.loss(&group);
     let allowed = queue::loss_allows(&group, share);
     let mechanism = mechanism(&p, &queue, &losses, share, p.slowed(&group), datagrams)?;
+    let service = all.iter().filter(|l| lane::same_target(first, l) || lane::same_service(first, l)).copied().collect();
+    let controls = Controls::of(all, &group, &p);
     Some(Measured {
+        service,
         side,
         share,
         allowed,
         by_loss: !datagrams && !queue.grown() && p.rate > 0.4 * allowed,
-        free: controls::line_free(all, &p),
-        controls: Controls::of(all, &group, &p),
+        free: controls::line_free(all, &p, controls.meanwhile > 0),
+        controls,
         mechanism,
         extreme,
         datagrams,
@@ -263,7 +271,7 @@ impl Measured<'_> {
     }
 
     /// What hits this target does not hit the flows it is compared with: neither its drops nor its queue.
-    fn alone_hit(&self) -> bool {
+    pub fn alone_hit(&self) -> bool {
         let (p, c) = (&self.p, &self.controls);
         let waits = self.queue.usual - self.queue.base;
         let by_drops = (p.episodes >= 4 || (p.episodes > 0 && self.share >= 0.05)) && self.spared(0.5);
@@ -272,10 +280,10 @@ impl Measured<'_> {
     }
 
     fn strong(&self) -> bool {
-        self.p.windows >= if self.p.at_drops { 8 } else { 5 } && self.p.steady >= plateau::STEADY
+        (self.p.windows >= if self.p.at_drops { 8 } else { 5 } && self.p.steady >= plateau::STEADY) || self.p.one_rate_despite_loss()
     }
 
-    /// What the measurement carries; innocent causes that stand lower it afterwards.
+    /// What the measurement carries; innocent causes that stand lower it afterwards. Confirmed takes p < 0.001, as elsewhere.
     fn grade(&self, lossy: bool) -> Option<Grade> {
         let total: u64 = self.group.iter().map(|l| l.pace.total()).sum();
         let controls = &self.controls;
@@ -307,7 +315,7 @@ impl Measured<'_> {
 }
 
 /// Whether the capture lost packets that might pass for drops. That it began in the middle of a flow is no loss.
-fn lossy(scene: &Scene<'_>, group: &[Lane<'_>]) -> bool {
+pub(super) fn lossy(scene: &Scene<'_>, group: &[Lane<'_>]) -> bool {
     let q = scene.source;
     let here = |l: &Lane<'_>| l.flow.tcp.as_deref().map(|t| &t.side[l.side]).is_some_and(|s| s.capture_lost.saturating_mul(100) > s.unique);
     q.quality.capture_loss > 0.005 || q.drops.unwrap_or(0) > 0 || group.iter().any(here)

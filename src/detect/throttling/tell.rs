@@ -2,28 +2,32 @@
 
 use super::bps;
 use super::controls;
-use super::lane::{self, Lane};
+use super::origin;
 use super::rate::{CARD, Measured};
 use crate::detect::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Control, Direction, Finding, Grade};
 use crate::model::frame::FrameNo;
-use crate::model::label::LabelGrade;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
 use crate::model::throttle::{RATES_MAX, Scope, Throttle};
 
-/// Chance below which a difference against controls counts as significant.
-pub(super) const SIGNIFICANT: f64 = 0.01;
-/// Rates of different servers this near to each other are one rate.
-const ALIKE: f64 = 0.05;
+/// Chance below which a difference against controls is a proof.
+pub(super) const SIGNIFICANT: f64 = 0.001;
+/// A sender that paces itself sends less than this share of its bytes clearly faster than its rate.
+const BURSTS: f64 = 0.05;
 
 pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> Finding {
     let mut w = std::mem::take(&mut m.weigh);
     facts(&m, &mut w);
-    innocents(&m, &mut w);
-    // A significant difference is a proof only if nothing innocent explains it.
-    let grade = if w.innocent.iter().any(|i| i.stands) { Grade::Possible } else { grade };
+    let elsewhere = origin::elsewhere(scene, &m);
+    innocents(&m, elsewhere.as_ref(), &mut w);
+    // A significant difference is a proof only if nothing innocent explains it, and that is more than likely.
+    let grade = match &elsewhere {
+        _ if w.innocent.iter().any(|i| i.stands) => Grade::Possible,
+        Some(e) if e.by_places => grade.min(Grade::Likely),
+        _ => grade,
+    };
     let claim = Claim {
         rule: CARD.rule,
         kind: CARD.kind,
@@ -44,22 +48,27 @@ pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> F
     ];
     let needs = vec!["the same transfer through another network", "another name at the same address", "the same at another hour"];
     let mut found = weigh::finding(scene, &claim, w, control, needs);
-    // Before the dropper, datagrams that were dropped cannot be told from those that passed.
-    let passed = !(m.datagrams && m.side == Side::Server && scene.vantage() == Vantage::Server);
-    found.rate_bps = passed.then_some(m.p.rate.round() as u64);
-    found.throttle = passed.then(|| Box::new(figures(&m)));
-    found.flows = m.group.iter().map(|l| l.flow.id).collect();
+    measured(&mut found, scene, &m, if m.controls.meanwhile > 0 { Scope::Targeted } else { Scope::Unknown });
     found
 }
 
+/// Puts the figures into a finding.
+pub(super) fn measured(found: &mut Finding, scene: &Scene<'_>, m: &Measured<'_>, scope: Scope) {
+    // Before the dropper, datagrams that were dropped cannot be told from those that passed.
+    let passed = !(m.datagrams && m.side == Side::Server && scene.vantage() == Vantage::Server);
+    found.rate_bps = passed.then_some(m.p.rate.round() as u64);
+    found.throttle = passed.then(|| Box::new(figures(m, scope)));
+    found.flows = m.group.iter().map(|l| l.flow.id).collect();
+}
+
 /// The measurement itself.
-fn figures(m: &Measured<'_>) -> Throttle {
+fn figures(m: &Measured<'_>, scope: Scope) -> Throttle {
     let p = &m.p;
     let whole = |v: f64| v.max(0.0).round() as u64;
     let rates = |v: &[(crate::model::flow::FlowId, f64)]| v.iter().map(|(id, r)| (*id, whole(*r))).take(RATES_MAX).collect::<Vec<_>>();
     let sampled = m.queue.samples > 0;
     Throttle {
-        scope: if m.controls.fast > 0 { Scope::Targeted } else { Scope::Unknown },
+        scope,
         rate: whole(p.rate),
         low: whole(p.rate - p.error()),
         high: whole(p.rate + p.error()),
@@ -88,7 +97,7 @@ fn burst(m: &Measured<'_>) -> Option<u64> {
     (above >= 2.0 * f64::from(p.largest)).then_some(above.round() as u64)
 }
 
-fn facts(m: &Measured<'_>, w: &mut Weigh) {
+pub(super) fn facts(m: &Measured<'_>, w: &mut Weigh) {
     let p = &m.p;
     let frames: Vec<FrameNo> = m.group.iter().map(|l| l.flow.first.frame).take(8).collect();
     w.fact(
@@ -132,7 +141,11 @@ fn facts(m: &Measured<'_>, w: &mut Weigh) {
         let times = c.best / p.rate;
         w.fact(
             2.0,
-            "other traffic of this client was faster meanwhile: the slowness is targeted, not general",
+            if c.meanwhile > 0 {
+                "other traffic of this client was faster meanwhile: the slowness is targeted, not general"
+            } else {
+                "other traffic of this client was faster, but not at the same moments"
+            },
             format!("{} flows, the best {} ({times:.1} times)", c.fast, bps(c.best)),
             bps(p.rate),
             &[],
@@ -143,13 +156,16 @@ fn facts(m: &Measured<'_>, w: &mut Weigh) {
             0.0,
             "chance that flows drawn alike would part like this (exact Mann-Whitney test, one rate a flow)",
             format!("{chance:.4}, {} flows against {}", c.own.len(), c.others.len()),
-            "above 0.01 proves nothing by itself",
+            "above 0.001 proves nothing by itself",
             &[],
         );
     }
 }
 
-fn innocents(m: &Measured<'_>, w: &mut Weigh) {
+/// Why the limit is not at the server's own line or its provider: [`origin::elsewhere`].
+const PROVIDER: &str = "limit at the server's provider";
+
+fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut Weigh) {
     let (p, c) = (&m.p, &m.controls);
     if c.meanwhile > 0 {
         let why = format!(
@@ -168,7 +184,6 @@ fn innocents(m: &Measured<'_>, w: &mut Weigh) {
             "no other traffic of this client was large enough to compare: this may be the line, or the subscriber's plan",
         );
     }
-    server_line(m, w);
     let dropped = m.losses.beyond + m.losses.before;
     if !m.datagrams && dropped > 0 {
         let why = format!("so much loss alone would allow {}", bps(m.allowed));
@@ -179,27 +194,44 @@ fn innocents(m: &Measured<'_>, w: &mut Weigh) {
         }
     }
     let queued = m.queue.grown();
+    const PACES: &str = "rate limit of the server";
     if m.datagrams || (m.mechanism == "shaping" && !queued && p.drops < 2.0) {
-        w.against(0.0, "rate limit of the server", "a server that paces its packets can look alike");
+        w.against(0.0, PACES, "a server that paces its packets can look alike");
     } else if queued && m.share < 0.004 {
-        w.excluded("rate limit of the server", "packets waited on the path; a server that limits itself sends no more than passes");
+        w.excluded(PACES, "packets waited on the path; a server that limits itself sends no more than passes");
+    } else if queued || m.queue.bursts >= BURSTS || before(m) || (elsewhere.is_some_and(|e| e.not_paced) && m.alone_hit()) {
+        let share = m.losses.share() * 100.0;
+        w.excluded(PACES, format!("{share:.1} % of packets were dropped on the path; a server that limits itself sends less"));
     } else {
-        w.excluded(
-            "rate limit of the server",
-            format!("{:.1} % of packets were dropped on the path; a server that limits itself sends less", m.losses.share() * 100.0),
-        );
+        w.against(0.0, PACES, "packets came no faster than this rate: a server that paces them, and some loss, look alike");
+    }
+    let elsewhere = elsewhere.map(|e| e.why.as_str());
+    server_line(m, elsewhere, w);
+    match elsewhere {
+        Some(why) => w.excluded(PROVIDER, why),
+        None => w.against(
+            0.0,
+            PROVIDER,
+            "a hoster holds a tenant to a rate in the same way; nothing seen here tells on which end of the path the limit stands",
+        ),
     }
 }
 
-/// The server's own line, or a limit of its provider.
-fn server_line(m: &Measured<'_>, w: &mut Weigh) {
+/// The flow itself was clearly faster before the limit took hold: then no pace of its own kept it.
+fn before(m: &Measured<'_>) -> bool {
+    m.p.drops >= 2.0 && m.p.before.is_some_and(|b| b > 1.5 * m.p.rate)
+}
+
+/// The server's own line, which lets packets wait and carries no more at first than later.
+fn server_line(m: &Measured<'_>, elsewhere: Option<&str>, w: &mut Weigh) {
     const CAUSE: &str = "slow line at the server";
-    let (p, c) = (&m.p, &m.controls);
-    let service = m.group.first().and_then(|l| l.label).filter(|l| l.grade >= LabelGrade::Confident);
+    let p = &m.p;
     let fastest = m.group.iter().map(|l| controls::reach(l, None)).fold(0.0, f64::max);
+    if let Some(why) = elsewhere {
+        w.excluded(CAUSE, why);
+        return;
+    }
     match () {
-        () if c.same_server_fast > 0 => w.excluded(CAUSE, "another name at the same address was faster"),
-        () if alike(&m.group, p.rate) => w.excluded(CAUSE, "different servers were held to the same rate"),
         () if fastest >= controls::FASTER * p.rate => {
             w.excluded(CAUSE, format!("it carried {} for a moment before the limit took hold", bps(fastest)));
         }
@@ -207,20 +239,10 @@ fn server_line(m: &Measured<'_>, w: &mut Weigh) {
         () if m.mechanism == "policing" && !m.queue.grown() && m.queue.samples >= 15 => {
             w.excluded(CAUSE, "a line lets packets wait before it drops them; here none waited");
         }
-        () if m.mechanism == "policing" && m.losses.before > m.losses.beyond && m.queue.bursts >= 0.05 => {
+        () if m.mechanism == "policing" && m.losses.before > m.losses.beyond && m.queue.bursts >= BURSTS => {
             let share = m.queue.bursts * 100.0;
             w.excluded(CAUSE, format!("{share:.0} % of bytes came faster than a line of this rate could carry them"));
         }
-        () if m.tight && service.is_some() => {
-            w.excluded(CAUSE, "a line that a public service shares among its users does not keep one rate for one of them");
-        }
         () => w.against(0.0, CAUSE, "nothing else from this address was seen to be faster"),
     }
-}
-
-/// Flows to different servers, each long enough to tell, went at one rate at different times.
-fn alike(group: &[Lane<'_>], rate: f64) -> bool {
-    let near = |l: &&Lane<'_>| l.pace.total() >= 100_000 && (controls::mean(l) - rate).abs() <= ALIKE * rate && lane::bulk(l);
-    let servers: std::collections::BTreeSet<_> = group.iter().filter(near).map(|l| l.flow.server.ip).collect();
-    servers.len() >= 2
 }
