@@ -177,7 +177,9 @@ impl Reader<'_> {
             if let Some(keep) = &mut self.keep
                 && let Err(e) = keep.write(&batch)
             {
-                trouble = Some(format!("captured packets can no longer be written: {e}"));
+                let said = format!("captured packets can no longer be written: {e}");
+                meter.notice(said.clone());
+                trouble = Some(said);
                 self.keep = None;
             }
             dealer.deal(&batch, &mut left);
