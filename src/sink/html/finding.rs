@@ -156,7 +156,13 @@ fn controls(control: &[Control]) -> Markup {
     };
     let rows: Vec<Vec<String>> = control
         .iter()
-        .map(|c| vec![c.kind.replace('_', " "), text::grouped(u64::from(c.n)), text::grouped(u64::from(c.ok)), begin(c)])
+        .map(|c| {
+            // The numbers are of one of the finding's flows, the frames of all.
+            let all = c.flows.len() as u64;
+            let compared = text::grouped(u64::from(c.n));
+            let compared = if all > u64::from(c.n) { format!("{compared} (of {all})") } else { compared };
+            vec![c.kind.replace('_', " "), compared, text::grouped(u64::from(c.ok)), begin(c)]
+        })
         .collect();
     html! {
         h4 { "Controls" }
@@ -164,11 +170,7 @@ fn controls(control: &[Control]) -> Markup {
             p { "The capture holds no connections to compare with." }
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Controls" {
-                (draw::table(
-                    "Comparable flows in the same capture",
-                    &["compared with", "#compared", "#undisturbed", "first frames of these flows"],
-                    &rows
-                ))
+                (draw::table("Comparable flows in the same capture", &["against", "#compared", "#undisturbed", "first frames"], &rows))
             }
         }
     }
