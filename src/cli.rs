@@ -1,6 +1,6 @@
 //! What was typed. What it means is worked out in `plan`.
 
-use crate::engine::{DEFAULT_MAX_DROP, DEFAULT_MAX_FLOWS, DEFAULT_MAX_MEMORY};
+use crate::engine::{DEFAULT_LIVE_MEMORY, DEFAULT_MAX_DROP, DEFAULT_MAX_FLOWS, DEFAULT_MAX_MEMORY};
 use crate::model::finding::Grade;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -215,7 +215,7 @@ pub struct LiveArgs {
     #[arg(long, value_name = "N", default_value_t = Count(DEFAULT_MAX_FLOWS))]
     pub max_flows: Count,
     /// Most memory
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    #[arg(long, value_name = "SIZE", default_value_t = Size(DEFAULT_LIVE_MEMORY))]
     pub max_memory: Size,
     /// Exit with 1 if a finding has at least this grade
     #[arg(long, value_name = "GRADE")]

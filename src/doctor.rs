@@ -49,14 +49,22 @@ pub fn report() -> String {
         let _ =
             writeln!(out, "Ring                {size} for each of {sockets} socket(s) an interface (live -B SIZE, --capture-threads N)");
     }
-    let devices = devices(Path::new("/sys/class/net"));
+    let devices = devices(Path::new("/sys/class/net"), |name| ethtool(&["-k", name]).map(|text| features(&text)));
+    let rings =
+        std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten().filter_map(|e| card_ring(&e.file_name().to_string_lossy()));
+    let mut rings: Vec<String> = rings.collect();
+    rings.sort();
     if !devices.is_empty() {
         out.push_str("\nBelow capture       (frames lost before any socket could see them)\n");
         out.push_str(&devices);
         out.push_str(
             "Frames larger than the MTU come from offloads, which join packets before they are captured; they are recognised and counted as\n\
-             what they are. `ethtool -k IFACE` lists offloads, `ethtool -g IFACE` the card's own ring.\n",
+             what they are. `ethtool -K IFACE gro off` turns one off, `ethtool -G IFACE rx N` enlarges a card's own ring.\n",
         );
+        if ethtool(&["--version"]).is_none() {
+            out.push_str("There is no `ethtool` here: which offloads are on is not known.\n");
+        }
+        rings.iter().for_each(|line| out.push_str(line));
     }
     out
 }
@@ -84,7 +92,7 @@ fn ring() -> Option<(String, String)> {
 }
 
 /// A line for each interface: MTU, queues, and what was lost below the sockets since it came up (sysfs-class-net-statistics).
-fn devices(class: &Path) -> String {
+fn devices(class: &Path, offloads: impl Fn(&str) -> Option<String>) -> String {
     let mut names: Vec<_> = std::fs::read_dir(class).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
     names.sort();
     let mut out = String::new();
@@ -102,8 +110,50 @@ fn devices(class: &Path) -> String {
         let line = format!("    {:<16} mtu {mtu}, receive queues {queues}, {lost}", name.to_string_lossy());
         out.push_str(text::shown(&line, false).as_str());
         out.push('\n');
+        if let Some(on) = offloads(&name.to_string_lossy()) {
+            out.push_str(text::shown(&format!("    {:<16} offloads: {on}", ""), false).as_str());
+            out.push('\n');
+        }
     }
     out
+}
+
+/// What `ethtool` says, where it is installed: the kernel tells these things to nobody who does not ask by ioctl or netlink.
+fn ethtool(args: &[&str]) -> Option<String> {
+    let out = ["ethtool", "/usr/sbin/ethtool", "/sbin/ethtool"]
+        .iter()
+        .find_map(|program| std::process::Command::new(program).args(args).stderr(std::process::Stdio::null()).output().ok())?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Of `ethtool -k`: the features that join or cut packets and are on.
+fn features(text: &str) -> String {
+    const JOIN: [(&str, &str); 5] = [
+        ("generic-receive-offload", "gro"),
+        ("large-receive-offload", "lro"),
+        ("rx-gro-hw", "gro-hw"),
+        ("tcp-segmentation-offload", "tso"),
+        ("generic-segmentation-offload", "gso"),
+    ];
+    let on = |long: &str| {
+        text.lines().any(|l| l.trim().strip_prefix(long).and_then(|r| r.strip_prefix(": ")).is_some_and(|v| v.starts_with("on")))
+    };
+    let list: Vec<&str> = JOIN.iter().filter(|(long, _)| on(long)).map(|(_, short)| *short).collect();
+    if list.is_empty() { "none that join packets".to_owned() } else { list.join(", ") }
+}
+
+/// Of `ethtool -g`: a line with the size of the card's own receive ring, now and at most. Virtual interfaces have none.
+fn card_ring(name: &str) -> Option<String> {
+    let text = ethtool(&["-g", name])?;
+    let (most, now) = ring_of(&text)?;
+    let shown = text::shown(name, false);
+    Some(format!("    {shown:<16} ring of the card: {now} of at most {most} frames\n"))
+}
+
+/// The two values after `RX:`: at most, and now.
+fn ring_of(text: &str) -> Option<(u64, u64)> {
+    let mut values = text.lines().filter_map(|l| l.strip_prefix("RX:")?.trim().parse::<u64>().ok());
+    Some((values.next()?, values.next()?))
 }
 
 fn page(rights: Rights, interfaces: &Result<String, String>) -> String {
@@ -195,6 +245,17 @@ mod tests {
     }
 
     #[test]
+    fn offloads_and_rings_are_read_from_what_ethtool_says() {
+        let said = "Features for eth0:\nrx-checksumming: on\ntcp-segmentation-offload: off\n\ttx-tcp-segmentation: on\n\
+                    generic-receive-offload: on\nlarge-receive-offload: off [fixed]\nrx-gro-hw: off [fixed]\n";
+        assert_eq!(features(said), "gro");
+        assert_eq!(features("Features for lo:\n"), "none that join packets");
+        let said = "Ring parameters for eth0:\nPre-set maximums:\nRX:\t\t4096\nTX:\t\t4096\nCurrent hardware settings:\nRX:\t\t512\nRX Mini:\tn/a\n";
+        assert_eq!(ring_of(said), Some((4096, 512)));
+        assert_eq!(ring_of("netlink error: Operation not supported\n"), None);
+    }
+
+    #[test]
     fn the_ring_is_that_of_the_command_line() {
         assert_eq!(ring(), Some(("16M".to_owned(), "1".to_owned())));
     }
@@ -209,7 +270,10 @@ mod tests {
         std::fs::create_dir_all(root.join("bonding_masters")).unwrap();
         std::fs::write(one.join("mtu"), "1500\n").unwrap();
         std::fs::write(one.join("statistics/rx_dropped"), "7\n").unwrap();
-        assert_eq!(devices(&root), "    eth0             mtu 1500, receive queues 2, rx_dropped 7, rx_missed_errors 0, rx_fifo_errors 0\n");
+        let line = "    eth0             mtu 1500, receive queues 2, rx_dropped 7, rx_missed_errors 0, rx_fifo_errors 0\n";
+        assert_eq!(devices(&root, |_| None), line);
+        let with = devices(&root, |name| (name == "eth0").then(|| "gro".into()));
+        assert_eq!(with, format!("{line}{:21}offloads: gro\n", ""));
         std::fs::remove_dir_all(root).unwrap();
     }
 

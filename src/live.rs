@@ -126,7 +126,9 @@ pub fn prepare(args: &LiveArgs, around: &Surroundings) -> Result<Ready, Trouble>
             age: Span::from_secs(i64::from(args.evidence_age) * 3600),
             real: args.evidence_real_addresses,
         };
-        sinks.push(Box::new(Evidence::create(policy, shelves.clone()).map_err(|e| cannot_write(dir, &e))?));
+        let meter = opened.meter();
+        let tell = Box::new(move |said| meter.notice(said));
+        sinks.push(Box::new(Evidence::create(policy, shelves.clone(), tell).map_err(|e| cannot_write(dir, &e))?));
     }
     let files = outs.iter().map(|o| o.path.as_path()).chain(args.write.as_deref()).filter(|p| *p != Path::new("-"));
     let mut places: Vec<PathBuf> = files.map(place_of).collect();

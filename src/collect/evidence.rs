@@ -1,12 +1,12 @@
 //! What a finding is to be read with: its flows, the flows it was compared with, and the DNS that led there. Nothing else goes into a slice.
 //!
-//! A finding counts its comparisons by kind and, throttling aside, does not name their flows: they are found again by what the kind says, so a slice
-//! may hold a neighbour that the rule did not count. Flows taken for comparison come without comparisons of their own. Where they too were hit, as with
+//! A finding names the flows it was compared with, as far as they are not too many; where it names none, they are found again by what the kind of the
+//! comparison says. Flows taken for comparison come without comparisons of their own. Where they too were hit, as with
 //! one name on two servers, a slice of the weaker finding may show both as one `possible` finding without an address, where the whole capture keeps
 //! them apart because it holds what the other was compared with. The grade that counts is the original's.
 
 use crate::model::evidence::{Evidence, Part};
-use crate::model::finding::Finding;
+use crate::model::finding::{Control, Finding};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::label::Role;
 use crate::model::side::Side;
@@ -17,6 +17,8 @@ use hashbrown::{HashMap, HashSet};
 const CONTROL_MAX: usize = 64;
 /// Flows taken to show that other things worked, where any would do: two are asked for, one may fail.
 const WITNESSES: usize = 3;
+/// Flows of a finding for which such witnesses are looked for.
+const EACH_MAX: usize = 16;
 
 /// Chooses what belongs to `finding`. Comparisons are left out unless `controls`.
 pub fn evidence(story: &Story, finding: &Finding, controls: bool) -> Evidence {
@@ -32,12 +34,12 @@ pub fn evidence(story: &Story, finding: &Finding, controls: bool) -> Evidence {
         }
     }
     if controls {
-        // A throttle names the flows it was measured against. Other rules only count theirs.
+        // What a throttle was measured against is in its figures.
         for (id, _) in finding.throttle.iter().flat_map(|t| &t.controls) {
             out.flows.entry(*id).or_insert(Part::Control("measured_against"));
         }
         for c in &finding.control {
-            for x in compared(story, &own, &out, c.kind, c.n) {
+            for x in compared(story, &own, &out, c) {
                 out.flows.entry(x.id).or_insert(Part::Control(c.kind));
             }
         }
@@ -48,10 +50,16 @@ pub fn evidence(story: &Story, finding: &Finding, controls: bool) -> Evidence {
     out
 }
 
-/// Flows that stand in the relation to the finding's flows that the control's kind names, the nearest in time first.
-fn compared<'a>(story: &'a Story, own: &[usize], taken: &Evidence, kind: &'static str, n: u32) -> Vec<&'a FlowRecord> {
+/// The flows of a comparison, the nearest in time first; where it names none, those that stand in the relation to the finding's flows that its kind
+/// names.
+fn compared<'a>(story: &'a Story, own: &[usize], taken: &Evidence, control: &Control) -> Vec<&'a FlowRecord> {
+    let (kind, n) = (control.kind, control.n);
     let label = |i: usize| story.labels.get(i).and_then(Option::as_ref);
+    let named: HashSet<FlowId> = control.flows.iter().copied().collect();
     let related = |i: usize, x: &FlowRecord, o: usize, f: &FlowRecord| {
+        if !named.is_empty() {
+            return named.contains(&x.id);
+        }
         let client = x.client.ip == f.client.ip;
         let name = f.asked_name().is_some() && x.asked_name() == f.asked_name();
         match kind {
@@ -72,18 +80,27 @@ fn compared<'a>(story: &'a Story, own: &[usize], taken: &Evidence, kind: &'stati
         }
     };
     // Any flow would do to show that the line worked; all others are counted, so all that were counted are needed.
-    let most = if kind == "same_client_meanwhile" { WITNESSES } else { usize::try_from(n).unwrap_or(CONTROL_MAX).min(CONTROL_MAX) };
-    let mut found: Vec<(bool, i64, &FlowRecord)> = Vec::new();
-    for (i, x) in story.flows.iter().enumerate().filter(|(_, x)| !taken.flows.contains_key(&x.id)) {
-        let near = own.iter().filter_map(|o| Some((*o, story.flows.get(*o)?))).filter(|(o, f)| related(i, x, *o, f));
-        let Some(gap) = near.map(|(_, f)| gap(x, f)).min() else { continue };
-        let mute = x.totals[Side::Server].packets == 0;
-        let last = if kind == "same_client_meanwhile" { mute } else { x.tcp.is_some() && x.outcome == Outcome::Unknown };
-        found.push((last, gap, x));
+    let meanwhile = kind == "same_client_meanwhile";
+    let last = |x: &FlowRecord| {
+        if meanwhile { x.totals[Side::Server].packets == 0 } else { x.tcp.is_some() && x.outcome == Outcome::Unknown }
+    };
+    let others = || story.flows.iter().enumerate().filter(|(_, x)| !taken.flows.contains_key(&x.id));
+    let nearest = |of: &[usize], most: usize| {
+        let mut found: Vec<(bool, i64, &FlowRecord)> = Vec::new();
+        for (i, x) in others() {
+            let near = of.iter().filter_map(|o| Some((*o, story.flows.get(*o)?))).filter(|(o, f)| related(i, x, *o, f));
+            let Some(gap) = near.map(|(_, f)| gap(x, f)).min() else { continue };
+            found.push((last(x), gap, x));
+        }
+        found.sort_by_key(|(last, gap, x)| (*last, *gap, x.id));
+        found.truncate(most);
+        found.into_iter().map(|(_, _, x)| x).collect::<Vec<_>>()
+    };
+    if meanwhile {
+        // Each of the finding's flows had its own moment.
+        return own.iter().take(EACH_MAX).flat_map(|o| nearest(&[*o], WITNESSES)).collect();
     }
-    found.sort_by_key(|(last, gap, x)| (*last, *gap, x.id));
-    found.truncate(most);
-    found.into_iter().map(|(_, _, x)| x).collect()
+    nearest(own, if named.is_empty() { usize::try_from(n).unwrap_or(CONTROL_MAX).min(CONTROL_MAX) } else { CONTROL_MAX })
 }
 
 /// Payload bytes of the server that arrived.

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 
 /// Most evidence frames one finding names; the flows are all listed.
 const FRAMES_MAX: usize = 64;
+/// Most deaths one finding names.
+const DEATHS_MAX: usize = 256;
 
 /// Addresses beyond which findings alike in all but the address are one: whatever does the same to more of them than this has one cause, and
 /// a list of a hundred thousand lines helps nobody.
@@ -116,6 +118,9 @@ impl Causes {
             f.frames.sort_unstable();
             f.frames.dedup();
             f.frames.truncate(FRAMES_MAX);
+            f.deaths.sort_unstable();
+            f.deaths.dedup_by_key(|d| d.flow);
+            f.deaths.truncate(DEATHS_MAX);
             f.id = id_of(f);
         }
         order.sort_by(|a, b| (a.started, a.rule, &a.flows, b.grade).cmp(&(b.started, b.rule, &b.flows, a.grade)));
@@ -184,6 +189,7 @@ fn join(into: &mut Finding, f: Finding) {
     into.started = into.started.min(f.started);
     into.flows.extend(f.flows);
     into.frames.extend(f.frames);
+    into.deaths.extend(f.deaths);
     if into.target.ip != f.target.ip {
         into.target.ip = None;
     }
@@ -194,8 +200,13 @@ fn join(into: &mut Finding, f: Finding) {
     }
     for c in f.control {
         match into.control.iter_mut().find(|x| x.kind == c.kind) {
-            Some(x) if c.n > x.n => *x = c,
-            Some(_) => {}
+            // The numbers are those of one comparison; each of the flows may have been compared with flows of its own.
+            Some(x) => {
+                if c.n > x.n {
+                    (x.n, x.ok) = (c.n, c.ok);
+                }
+                c.flows.into_iter().for_each(|id| x.name(id));
+            }
             None => into.control.push(c),
         }
     }
@@ -249,6 +260,7 @@ mod tests {
             frames: vec![FrameNo(u64::from(n))],
             rate_bps: None,
             throttle: None,
+            deaths: Vec::new(),
             evidence: Vec::new(),
             innocent: Vec::new(),
             control: Vec::new(),

@@ -101,6 +101,8 @@ struct Tally<'a> {
     /// First frames of the flows that failed, and the flows.
     frames: Vec<FrameNo>,
     flows: Vec<FlowId>,
+    /// Flows that worked.
+    passed: Vec<FlowId>,
     first: Option<Time>,
     last: Option<Time>,
     /// Successes after the first failure.
@@ -140,6 +142,7 @@ impl<'a> Tally<'a> {
                 t.last = Some(f.last.ts);
             } else if f.outcome == Outcome::Ok && f.totals.server.payload > 0 {
                 t.worked.insert(target);
+                t.passed.push(f.id);
                 t.after += u32::from(t.first.is_some());
             }
         }
@@ -193,8 +196,8 @@ fn judge(scene: &Scene<'_>, card: &'static Card) -> Option<Finding> {
     if failed >= MANY && span >= Span::from_secs(600) {
         w.fact(1.0, "it lasted", format!("{span}"), "-", &[]);
     }
-    let outside = Control { kind: "outside_the_list", n: failed as u32, ok: leaks as u32 };
-    let listed = Control { kind: "on_the_list", n: inside as u32, ok: inside as u32 };
+    let outside = Control::counted("outside_the_list", failed as u32, leaks as u32).on(t.flows.iter().copied());
+    let listed = Control::counted("on_the_list", inside as u32, inside as u32).on(t.passed.iter().copied());
     let claim = Claim {
         rule: card.rule,
         kind: card.kind,

@@ -171,7 +171,8 @@ fn judge_one<'a>(scene: &Scene<'a>, said: &[Exchange<'a>], x: &Exchange<'a>) -> 
     };
     let n = u32::try_from(answered.len()).unwrap_or(u32::MAX);
     let ok = answered.iter().filter(|y| y.only_answer().is_some_and(|a| a.sense() != Sense::Failed)).count();
-    let control = vec![Control { kind: "same_resolver_other_name", n, ok: u32::try_from(ok).unwrap_or(u32::MAX) }];
+    let control =
+        vec![Control::counted("same_resolver_other_name", n, u32::try_from(ok).unwrap_or(u32::MAX)).on(answered.iter().map(|y| y.flow.id))];
     let needs = vec!["the same name from another resolver", "the same query over an encrypted transport"];
     let mut f = weigh::finding(scene, &claim, w, control, needs);
     f.target.qname = Some(x.name.into());

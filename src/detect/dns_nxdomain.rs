@@ -177,7 +177,8 @@ fn control_names(said: &[Exchange<'_>], x: &Exchange<'_>) -> Control {
     names.sort_unstable();
     names.dedup();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Control { kind: "same_resolver_other_name", n: count(names.len()), ok: count(names.iter().filter(|n| n.1).count()) }
+    let flows = said.iter().filter(|y| y.name != x.name && y.only_answer().is_some()).map(|y| y.flow.id);
+    Control::counted("same_resolver_other_name", count(names.len()), count(names.iter().filter(|n| n.1).count())).on(flows)
 }
 
 fn write(scene: &Scene<'_>, x: &Exchange<'_>, answer: &Said<'_>, grade: Grade, w: Weigh, control: Vec<Control>) -> Finding {

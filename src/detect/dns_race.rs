@@ -229,7 +229,10 @@ fn judge_one<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], c: Contest<'a>) -> Op
         },
     };
     let n = u32::try_from(names_single).unwrap_or(u32::MAX);
-    let control = vec![Control { kind: "same_resolver_other_name", n, ok: n }];
+    let control = vec![
+        Control::counted("same_resolver_other_name", n, n)
+            .on(said.iter().filter(|y| y.only_answer().is_some() && y.name != x.name).map(|y| y.flow.id)),
+    ];
     let mut f = weigh::finding(scene, &claim, w, control, vec!["the same query over an encrypted transport"]);
     f.target.qname = Some(x.name.into());
     Some(f)

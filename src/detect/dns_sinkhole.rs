@@ -262,10 +262,10 @@ fn write(scene: &Scene<'_>, x: &Exchange<'_>, answer: &Said<'_>, grade: Grade, w
         ooni_failure: answer.odd_address().map(|_| "dns_bogon_error"),
     };
     let others = said.iter().filter(|y| y.name != x.name && y.only_answer().is_some_and(|a| a.sense() == Sense::Addresses));
-    let (n, ok) = others.fold((0, 0), |(n, ok), y| (n + 1, ok + u32::from(y.answers.iter().all(|a| a.odd_address().is_none()))));
-    let control = vec![Control { kind: "same_resolver_other_name", n, ok }];
+    let mut control = Control::new("same_resolver_other_name");
+    others.for_each(|y| control.add(y.flow.id, y.answers.iter().all(|a| a.odd_address().is_none())));
     let needs = vec!["the same query over an encrypted transport", "the same query from another network"];
-    let mut f = weigh::finding(scene, &claim, w, control, needs);
+    let mut f = weigh::finding(scene, &claim, w, vec![control], needs);
     f.target.qname = Some(x.name.into());
     f
 }

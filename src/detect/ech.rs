@@ -61,8 +61,7 @@ impl Detector for EchDropped {
             return None;
         }
         let mut found = unanswered_hello(scene)?;
-        let (mut hidden, mut plain) =
-            (Control { kind: "same_server_with_ech", n: 1, ok: 0 }, Control { kind: "same_server_without_ech", n: 0, ok: 0 });
+        let (mut hidden, mut plain) = (Control::counted("same_server_with_ech", 1, 0), Control::new("same_server_without_ech"));
         for f in scene.kin.with_server(scene.flow.server.ip) {
             let told = f.id != scene.flow.id && f.tcp.is_some() && f.server.port == scene.flow.server.port && f.outcome != Outcome::Unknown;
             if !told || f.notes.client_hello().is_none() {
@@ -74,8 +73,7 @@ impl Detector for EchDropped {
                 (true, false) => continue,
                 (false, _) => &mut plain,
             };
-            c.n += 1;
-            c.ok += u32::from(f.outcome == Outcome::Ok);
+            c.add(f.id, f.outcome == Outcome::Ok);
         }
         let p = fisher(hidden.n - hidden.ok, hidden.ok, plain.n - plain.ok, plain.ok);
         found.evidence.push(Evidence {

@@ -110,7 +110,7 @@ impl Detector for FirstData {
             started: here.first.ts,
             ooni_failure: Some("generic_timeout_error"),
         };
-        let again = Control { kind: "same_server_same_point", n: alike.len() as u32, ok: 0 };
+        let again = Control::counted("same_server_same_point", alike.len() as u32, 0).on(alike.iter().map(|f| f.id));
         let control = vec![again, around.other_name, around.alive];
         Some(weigh::finding(
             scene,

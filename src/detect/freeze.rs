@@ -11,7 +11,7 @@
 use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh};
-use crate::model::finding::{Card, Control, Finding, Grade, Kind};
+use crate::model::finding::{Card, Control, Death, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -61,7 +61,7 @@ impl Detector for Freeze {
         let (first, last) = (u.first?, u.last?);
         let heard = tcp.side[side.peer()].last_packet?;
         let around = Around::of(scene, heard.ts, last.ts);
-        let here = Death { bytes, packets: silence::passed(flow, tcp, side) };
+        let here = Death { flow: flow.id, bytes, packets: silence::passed(flow, tcp, side) };
         let alike = frozen_alike(scene, &here, heard.ts);
         let mut w = Weigh::default();
         w.fact(
@@ -99,23 +99,12 @@ impl Detector for Freeze {
             started: heard.ts,
             ooni_failure: Some("generic_timeout_error"),
         };
-        Some(weigh::finding(
-            scene,
-            &claim,
-            w,
-            vec![larger, around.alive, around.address, around.returned],
-            vec!["a large object from another host over the same line", "the same object over another network"],
-        ))
+        let control = vec![larger, around.alive, around.address, around.returned];
+        let needs = vec!["a large object from another host over the same line", "the same object over another network"];
+        let mut found = weigh::finding(scene, &claim, w, control, needs);
+        found.deaths = counts;
+        Some(found)
     }
-}
-
-/// How much a connection had carried when it died.
-#[derive(Clone, Copy)]
-struct Death {
-    /// Payload bytes of both sides that arrived.
-    bytes: u64,
-    /// Packets of both sides that passed, handshake included.
-    packets: u64,
 }
 
 /// Bytes that had been delivered when the flow died, if it died.
@@ -136,7 +125,7 @@ fn frozen_alike(scene: &Scene<'_>, here: &Death, at: Time) -> Vec<Death> {
         let alike = bytes * 10 >= here.bytes * 7 && bytes * 7 <= here.bytes * 10;
         if alike && times.iter().all(|t| died.ts.since(*t).abs() >= silence::APART) {
             times.push(died.ts);
-            out.push(Death { bytes, packets });
+            out.push(Death { flow: f.id, bytes, packets });
         }
     }
     out
@@ -163,12 +152,11 @@ fn by_packets(deaths: &[Death]) -> bool {
 
 /// Flows of this client to other servers that went past the band.
 fn larger_elsewhere(scene: &Scene<'_>) -> Control {
-    let mut c = Control { kind: "larger_transfers_elsewhere", n: 0, ok: 0 };
+    let mut c = Control::new("larger_transfers_elsewhere");
     for f in scene.kin.with_client(scene.flow.client.ip).filter(|f| f.server.ip != scene.flow.server.ip) {
         let Some(tcp) = f.tcp.as_deref() else { continue };
         if tcp.side.server.unique > *BAND.end() {
-            c.n += 1;
-            c.ok += 1;
+            c.add(f.id, true);
         }
     }
     c

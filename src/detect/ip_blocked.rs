@@ -11,7 +11,7 @@ use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
-use crate::model::flow::{FlowRecord, Outcome, TcpRecord};
+use crate::model::flow::{FlowId, FlowRecord, Outcome, TcpRecord};
 use crate::model::frame::FrameNo;
 use crate::model::label::{EvidenceClass, LabelGrade};
 use crate::model::scene::Scene;
@@ -112,7 +112,7 @@ impl Detector for SynSilent {
         }
         around.weigh_line(&mut w);
         w.excluded("scan or peer-to-peer network", "this client does not meet silence at many addresses");
-        let (silent, heard) = silence::service_addresses(scene);
+        let (silent, heard, asked) = silence::service_addresses(scene);
         if silent >= 2 && heard == 0 {
             w.fact(1.5, "no address of this service answers", format!("{silent} addresses silent, none heard"), "-", &[]);
         } else if heard > 0 {
@@ -126,8 +126,8 @@ impl Detector for SynSilent {
         }
         let likely = service_silent && around.alive.ok >= 2 && !scene.lossy();
         let control = vec![
-            Control { kind: "same_server_any_port", n: tries.attempts, ok: 0 },
-            Control { kind: "same_service_other_address", n: silent.saturating_sub(1) + heard, ok: heard },
+            Control::counted("same_server_any_port", tries.attempts, 0).on(tries.flows),
+            Control::counted("same_service_other_address", silent.saturating_sub(1) + heard, heard).on(asked),
             around.alive,
         ];
         let grade = if likely { Grade::Likely } else { Grade::Possible };
@@ -154,6 +154,7 @@ struct Tries {
     /// Attempts with at least three SYNs over [`LONG`].
     long: u32,
     ports: HashSet<u16>,
+    flows: Vec<FlowId>,
     first: Time,
     last: Time,
 }
@@ -162,7 +163,8 @@ impl Tries {
     /// `None` if the address was heard, by whatever protocol.
     fn of(scene: &Scene<'_>) -> Option<Self> {
         let own = scene.flow;
-        let mut t = Self { attempts: 0, syns: 0, long: 0, ports: HashSet::new(), first: own.first.ts, last: own.last.ts };
+        let mut t =
+            Self { attempts: 0, syns: 0, long: 0, ports: HashSet::new(), flows: Vec::new(), first: own.first.ts, last: own.last.ts };
         for f in scene.kin.with_server(own.server.ip) {
             if f.totals.server.packets > 0 || f.icmp.iter().any(|i| i.about == Side::Client) {
                 return None;
@@ -176,6 +178,7 @@ impl Tries {
             t.syns += syns;
             t.long += u32::from(syns >= 3 && f.duration() >= LONG);
             t.ports.insert(f.server.port);
+            t.flows.push(f.id);
             t.first = t.first.min(f.first.ts);
             t.last = t.last.max(f.last.ts);
         }
@@ -222,9 +225,11 @@ fn answer_lost(scene: &Scene<'_>, tcp: &TcpRecord) -> Option<Finding> {
     if !stuck || span < LONG || scene.vantage() == Vantage::Client || silence::knocking(scene) {
         return None;
     }
-    let heard = scene.kin.with_server(flow.server.ip).filter(|f| f.tcp.as_ref().is_some_and(|t| t.established.is_some())).count() as u32;
+    let mut others = Control::new("same_server_other_client");
+    let established = |f: &&FlowRecord| f.tcp.as_ref().is_some_and(|t| t.established.is_some());
+    scene.kin.with_server(flow.server.ip).filter(established).for_each(|f| others.add(f.id, true));
     let around = Around::of(scene, flow.first.ts, flow.last.ts);
-    if heard == 0 && around.alive.ok == 0 {
+    if others.n == 0 && around.alive.ok == 0 {
         return None;
     }
     let mut w = Weigh::default();
@@ -238,7 +243,7 @@ fn answer_lost(scene: &Scene<'_>, tcp: &TcpRecord) -> Option<Finding> {
     );
     w.excluded("spoofed SYNs", "one and the same SYN is repeated on a retransmission timer");
     w.against(0.0, "routing failure", "a way back that leads nowhere looks the same");
-    let control = vec![Control { kind: "same_server_other_client", n: heard, ok: heard }, around.alive];
+    let control = vec![others, around.alive];
     let claim = claim(Grade::Possible, Some(Direction::S2c), flow.first.ts);
     Some(weigh::finding(scene, &claim, w, control, vec!["a capture at the client", "other clients of the same network"]))
 }

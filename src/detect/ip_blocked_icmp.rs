@@ -89,7 +89,8 @@ impl Detector for Prohibited {
         if around.alive.ok == 0 {
             return None;
         }
-        let (again, heard) = attempts(scene, seen.from);
+        let (tries, heard) = attempts(scene, seen.from);
+        let again = tries.n;
         if heard > 0 {
             return None;
         }
@@ -146,7 +147,7 @@ impl Detector for Prohibited {
             started: seen.at.ts,
             ooni_failure: Some("host_unreachable"),
         };
-        let control = vec![Control { kind: "same_server_any_port", n: again, ok: 0 }, around.alive];
+        let control = vec![tries, around.alive];
         Some(weigh::finding(scene, &claim, w, control, vec!["a traceroute to the address and to a neighbour", "another network"]))
     }
 }
@@ -162,11 +163,13 @@ fn nearer_than_any_server(scene: &Scene<'_>, seen: &IcmpSeen) -> Option<(Span, S
 }
 
 /// Flows of this client to this address that the same router refused, and flows of anybody that the address answered.
-fn attempts(scene: &Scene<'_>, router: IpAddr) -> (u32, u32) {
-    let (mut again, mut heard) = (0, 0);
+fn attempts(scene: &Scene<'_>, router: IpAddr) -> (Control, u32) {
+    let (mut again, mut heard) = (Control::new("same_server_any_port"), 0);
     for f in scene.kin.with_server(scene.flow.server.ip) {
         heard += u32::from(f.totals.server.packets > 0);
-        again += u32::from(f.client.ip == scene.flow.client.ip && f.icmp.iter().any(|i| i.from == router && says(i).is_some()));
+        if f.client.ip == scene.flow.client.ip && f.icmp.iter().any(|i| i.from == router && says(i).is_some()) {
+            again.add(f.id, false);
+        }
     }
     (again, heard)
 }

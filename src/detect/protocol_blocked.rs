@@ -93,7 +93,7 @@ fn dot(scene: &Scene<'_>) -> Option<Finding> {
     if flow.server.port != PORT || !failed(flow) || silence::knocking(scene) {
         return None;
     }
-    let (mut tries, mut syns, mut long, mut plain) = (0_u32, 0, false, 0_u32);
+    let (mut tries, mut syns, mut long, mut plain) = (0_u32, 0, false, Control::new("same_resolver_other_ports"));
     for f in scene.kin.with_server(flow.server.ip).filter(|f| f.client.ip == flow.client.ip) {
         if f.server.port == PORT && f.tcp.is_some() {
             if !failed(f) {
@@ -103,28 +103,27 @@ fn dot(scene: &Scene<'_>) -> Option<Finding> {
             syns += f.tcp.as_deref().map_or(0, |t| t.side.client.syns);
             long |= f.duration() >= Span::from_millis(6_500);
         } else if f.totals.server.packets > 0 {
-            plain += 1;
+            plain.add(f.id, true);
         }
     }
     if !(long || (tries >= 2 && syns >= 4)) {
         return None;
     }
     // Other resolvers' port 853: works, or is silent too.
-    let (mut others, mut mute) = (Control { kind: "same_client_other_resolvers_853", n: 0, ok: 0 }, 0);
+    let (mut others, mut mute) = (Control::new("same_client_other_resolvers_853"), 0);
     for f in scene.kin.with_client(flow.client.ip).filter(|f| f.server.port == PORT && f.server.ip != flow.server.ip && f.tcp.is_some()) {
-        others.n += 1;
-        others.ok += u32::from(f.outcome == Outcome::Ok && f.totals.server.payload > 0);
+        others.add(f.id, f.outcome == Outcome::Ok && f.totals.server.payload > 0);
         mute += u32::from(failed(f));
     }
     let around = Around::of(scene, flow.first.ts, flow.last.ts);
-    if plain == 0 || around.alive.ok == 0 {
+    if plain.n == 0 || around.alive.ok == 0 {
         return None;
     }
     let mut w = Weigh::default();
     let frames: Vec<FrameNo> = flow.ladder.iter().filter(|p| p.side == Side::Client).map(|p| p.frame).take(12).collect();
     let what = if tcp.side.server.syns > 0 { "the first message to port 853 was never acknowledged" } else { "port 853 never answered" };
     w.fact(2.0, what, format!("{tries} attempts, {syns} SYNs"), "an answer, a reset or an ICMP error", &frames);
-    w.fact(1.5, "the same resolver answers at other ports", format!("{plain} flows"), "-", &[]);
+    w.fact(1.5, "the same resolver answers at other ports", format!("{} flows", plain.n), "-", &[]);
     around.weigh_line(&mut w);
     let known = scene.label.is_some_and(|l| l.evidence.iter().any(|e| e.class == EvidenceClass::Ip && e.db >= 10));
     if known {
@@ -138,7 +137,7 @@ fn dot(scene: &Scene<'_>) -> Option<Finding> {
         w.against(0.0, "network that admits no port 853", format!("no other was seen to be answered ({mute} silent)"));
     }
     let grade = if known && others.ok > 0 && tries >= 2 { Grade::Likely } else { Grade::Possible };
-    let control = vec![Control { kind: "same_resolver_other_ports", n: plain, ok: plain }, others, around.alive];
+    let control = vec![plain, others, around.alive];
     Some(finding(scene, "dot", grade, w, control, vec!["port 853 of the same resolver from another network"]))
 }
 
@@ -160,13 +159,12 @@ fn fully_encrypted(scene: &Scene<'_>) -> Option<Finding> {
     if hello.acked >= hello.end || hello.repeats.len() < 3 || hello.waited < Span::from_secs(3) {
         return None;
     }
-    let mut opaque = Control { kind: "same_server_structureless", n: 1, ok: 0 };
-    let mut plain = Control { kind: "same_server_other_protocols", n: 0, ok: 0 };
+    let mut opaque = Control::counted("same_server_structureless", 1, 0);
+    let mut plain = Control::new("same_server_other_protocols");
     for f in scene.kin.with_server(flow.server.ip).filter(|f| f.id != flow.id && f.client.ip == flow.client.ip && f.tcp.is_some()) {
         let c = if structureless(f) { &mut opaque } else { &mut plain };
         if f.outcome != Outcome::Unknown {
-            c.n += 1;
-            c.ok += u32::from(f.outcome == Outcome::Ok && f.totals.server.payload > 0);
+            c.add(f.id, f.outcome == Outcome::Ok && f.totals.server.payload > 0);
         }
     }
     let fails = opaque.n - opaque.ok;

@@ -101,8 +101,8 @@ struct Beside {
 impl Beside {
     fn of(scene: &Scene<'_>) -> Self {
         let flow = scene.flow;
-        let mut elsewhere = Control { kind: "same_client_other_servers_quic", n: 0, ok: 0 };
-        let mut tcp = Control { kind: "same_server_or_name_over_tcp", n: 0, ok: 0 };
+        let mut elsewhere = Control::new("same_client_other_servers_quic");
+        let mut tcp = Control::new("same_server_or_name_over_tcp");
         let mut mute: HashSet<IpAddr> = HashSet::new();
         let mut heard: HashSet<IpAddr> = HashSet::new();
         mute.insert(flow.server.ip);
@@ -111,8 +111,7 @@ impl Beside {
                 && f.server.port == flow.server.port
                 && (f.server.ip == flow.server.ip || (f.asked_name().is_some() && f.asked_name() == flow.asked_name()));
             if fallback && f.outcome != Outcome::Unknown {
-                tcp.n += 1;
-                tcp.ok += u32::from(f.outcome == Outcome::Ok && f.totals.server.payload > 0);
+                tcp.add(f.id, f.outcome == Outcome::Ok && f.totals.server.payload > 0);
             }
             if f.app != Some("quic") || f.proto != flow.proto || !silence::public(f.server.ip) {
                 continue;
@@ -124,8 +123,7 @@ impl Beside {
                 mute.insert(f.server.ip);
             }
             if f.server.ip != flow.server.ip && f.outcome != Outcome::Unknown {
-                elsewhere.n += 1;
-                elsewhere.ok += u32::from(answered);
+                elsewhere.add(f.id, answered);
             }
         }
         Self { elsewhere, mute_servers: mute.difference(&heard).count(), tcp }

@@ -111,7 +111,8 @@ impl Detector for Residual {
             ooni_failure: Some("generic_timeout_error"),
         };
         let tried = story.healthy + story.failed.len();
-        let ok = Control { kind: "same_server_before_or_later", n: tried as u32, ok: story.healthy as u32 };
+        let tried_ids = story.failed.iter().chain(&story.later).map(|f| f.id);
+        let ok = Control::counted("same_server_before_or_later", tried as u32, story.healthy as u32).on(tried_ids);
         let needs =
             vec!["attempts at known times after the trigger", "the same after a harmless first connection", "another port of the address"];
         let mut found = weigh::finding(scene, &claim, w, vec![ok, alive], needs);

@@ -2,7 +2,7 @@
 
 use super::weigh::Weigh;
 use crate::model::finding::{Control, Direction};
-use crate::model::flow::{Brief, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, VAIN_REPEATS, mark};
+use crate::model::flow::{Brief, FlowId, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, VAIN_REPEATS, mark};
 use crate::model::frame::FrameNo;
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::seq::Pos;
@@ -94,7 +94,7 @@ pub(super) struct Around {
 impl Around {
     /// Looks at the kin of a flow that was silent in `from..to`.
     pub fn of(scene: &Scene<'_>, from: Time, to: Time) -> Self {
-        let mut alive = Control { kind: "same_client_meanwhile", n: 0, ok: 0 };
+        let mut alive = Control::new("same_client_meanwhile");
         let settled = from.plus(Span::from_millis(200));
         for f in scene.kin.with_client(scene.flow.client.ip) {
             let repetition = f.server == scene.flow.server && f.asked_name() == scene.flow.asked_name();
@@ -103,22 +103,27 @@ impl Around {
             }
             let heard = f.totals.server.last.is_some_and(|m| m.ts > settled) && f.totals.server.first.is_some_and(|m| m.ts < to);
             // A repetition that fails alike is the same event; one that is answered, if only by a SYN+ACK, shows that the line works.
-            alive.n += u32::from(heard || !repetition);
-            alive.ok += u32::from(heard);
+            if heard || !repetition {
+                alive.add(f.id, heard);
+            }
         }
-        let mut address = Control { kind: "same_server_meanwhile", n: 0, ok: 0 };
-        let mut returned = Control { kind: "same_client_returned", n: 0, ok: 0 };
+        let mut address = Control::new("same_server_meanwhile");
+        let mut returned = Control::new("same_client_returned");
         let ttl = |f: &FlowRecord| f.tcp.as_deref().and_then(|t| t.side.client.ttl.mode());
         for f in scene.kin.with_server(scene.flow.server.ip).filter(|f| f.id != scene.flow.id) {
             let within =
                 |first: Option<Moment>, last: Option<Moment>| first.is_some_and(|m| m.ts < to) && last.is_some_and(|m| m.ts > settled);
-            address.n += u32::from(f.first.ts <= to && f.last.ts >= settled);
-            address.ok += u32::from(within(f.totals.server.first_payload, f.totals.server.last_payload));
+            let (there, heard) =
+                (f.first.ts <= to && f.last.ts >= settled, within(f.totals.server.first_payload, f.totals.server.last_payload));
+            address.n += u32::from(there);
+            address.ok += u32::from(heard);
+            if there || heard {
+                address.name(f.id);
+            }
             // Behind one address there may be many clients: the one that comes back asks for the same from the same distance.
             let same = f.client.ip == scene.flow.client.ip && f.asked_name() == scene.flow.asked_name() && ttl(f) == ttl(scene.flow);
             if same && f.tcp.is_some() && within(f.totals.client.first, f.totals.client.last) {
-                returned.n += 1;
-                returned.ok += 1;
+                returned.add(f.id, true);
             }
         }
         Self {
@@ -366,21 +371,26 @@ pub(super) fn knocking(scene: &Scene<'_>) -> bool {
 }
 
 /// Addresses of this flow's service that this client called: silent ones (this one among them), and ones that were heard.
-pub(super) fn service_addresses(scene: &Scene<'_>) -> (u32, u32) {
-    let Some(own) = scene.label.map(|l| &*l.id) else { return (0, 0) };
+pub(super) fn service_addresses(scene: &Scene<'_>) -> (u32, u32, Vec<FlowId>) {
+    let Some(own) = scene.label.map(|l| &*l.id) else { return (0, 0, Vec::new()) };
+    let mut asked = Vec::new();
     let (flow, kin) = (scene.flow, scene.kin);
     let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
     let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
     for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
         let same = kin.labels.get(i).and_then(Option::as_ref).is_some_and(|l| *l.id == *own);
         let Some(f) = kin.flows.get(i).filter(|f| same && f.proto == flow.proto) else { continue };
-        if f.totals.server.packets > 0 {
-            heard.insert(f.server.ip);
-        } else if matches!(f.outcome, Outcome::SilentSyn | Outcome::Refused) {
-            silent.insert(f.server.ip);
+        // One flow stands for an address.
+        let first = if f.totals.server.packets > 0 {
+            heard.insert(f.server.ip)
+        } else {
+            matches!(f.outcome, Outcome::SilentSyn | Outcome::Refused) && silent.insert(f.server.ip)
+        };
+        if first && f.server.ip != flow.server.ip {
+            asked.push(f.id);
         }
     }
-    (silent.difference(&heard).count() as u32, heard.len() as u32)
+    (silent.difference(&heard).count() as u32, heard.len() as u32, asked)
 }
 
 /// Ports that networks filter for everybody, to keep worms, spam and reflection attacks out: silence there says nothing about the address.
@@ -412,13 +422,12 @@ const BURST_GAP: Span = Span::from_millis(120);
 pub(super) fn udp_heard(scene: &Scene<'_>, around: Span) -> Control {
     let flow = scene.flow;
     let (from, to) = (flow.first.ts.minus(around), flow.last.ts.plus(around));
-    let mut c = Control { kind: "same_client_other_udp", n: 0, ok: 0 };
+    let mut c = Control::new("same_client_other_udp");
     for f in scene.kin.with_client(flow.client.ip) {
         let plain = public(f.server.ip) && !often_filtered(f.server.port);
         let other = plain && f.proto == flow.proto && f.server.ip != flow.server.ip && f.app != flow.app;
         if other && f.tcp.is_none() && f.last.ts >= from && f.first.ts <= to {
-            c.n += 1;
-            c.ok += u32::from(f.totals.server.packets > 0);
+            c.add(f.id, f.totals.server.packets > 0);
         }
     }
     c

@@ -158,7 +158,9 @@ impl Detector for TlsPolicing {
             started: from,
             ooni_failure: Some("generic_timeout_error"),
         };
-        let same = Control { kind: "same_server_before_and_after", n: here.before.len() as u32 + 1, ok: here.before.len() as u32 + 1 };
+        let well = here.before.len() as u32 + 1;
+        let well_ids = here.before.iter().chain([&here.after]).map(|f| f.id);
+        let same = Control::counted("same_server_before_and_after", well, well).on(well_ids);
         Some(weigh::finding(
             scene,
             &claim,

@@ -12,7 +12,7 @@ use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind};
-use crate::model::flow::{Brief, FlowRecord};
+use crate::model::flow::{Brief, FlowId, FlowRecord};
 use crate::model::frame::FrameNo;
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
@@ -129,7 +129,7 @@ impl Detector for CallSilent {
             started: flow.first.ts,
             ooni_failure: Some("generic_timeout_error"),
         };
-        let relays = Control { kind: "same_client_other_relays", n: calls.silent.len() as u32, ok: 0 };
+        let relays = Control::counted("same_client_other_relays", calls.silent.len() as u32, 0).on(calls.flows.iter().copied());
         let control = vec![relays, udp, calls.foreign, around.alive];
         Some(weigh::finding(
             scene,
@@ -175,6 +175,8 @@ const fn well_known(port: u16) -> bool {
 /// The client's other calls around this flow.
 struct Calls {
     silent: HashSet<std::net::IpAddr>,
+    /// The flows that asked them.
+    flows: Vec<FlowId>,
     requests: u64,
     /// Relays heard that are not known to belong to another service.
     answered: u32,
@@ -186,7 +188,8 @@ impl Calls {
     fn of(scene: &Scene<'_>) -> Self {
         let (flow, kin) = (scene.flow, scene.kin);
         let own = scene.label.map(|l| &*l.id);
-        let mut c = Self { silent: HashSet::new(), requests: 0, answered: 0, foreign: Control { kind: "other_service_stun", n: 0, ok: 0 } };
+        let foreign = Control::new("other_service_stun");
+        let mut c = Self { silent: HashSet::new(), flows: Vec::new(), requests: 0, answered: 0, foreign };
         let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
         for i in at.iter().rev().take(crate::model::scene::KIN_MAX).map(|i| *i as usize) {
             let label = kin.labels.get(i).and_then(Option::as_ref);
@@ -198,12 +201,10 @@ impl Calls {
             let same = own.is_none() || label.is_none_or(|l| Some(&*l.id) == own);
             match (f.totals.server.packets > 0, same) {
                 (true, true) => c.answered += 1,
-                (heard, false) => {
-                    c.foreign.n += 1;
-                    c.foreign.ok += u32::from(heard);
-                }
+                (heard, false) => c.foreign.add(f.id, heard),
                 (false, true) if f.icmp.is_empty() => {
                     c.silent.insert(f.server.ip);
+                    c.flows.push(f.id);
                     c.requests += f.totals.client.packets;
                 }
                 _ => {}

@@ -129,8 +129,8 @@ impl<'a> Tally<'a> {
             frames: Vec::new(),
             first: flow.first.ts,
             last: flow.last.ts,
-            heard: Control { kind: "same_client_other_udp", n: 0, ok: 0 },
-            tcp: Control { kind: "same_client_tcp_meanwhile", n: 0, ok: 0 },
+            heard: Control::new("same_client_other_udp"),
+            tcp: Control::new("same_client_tcp_meanwhile"),
         };
         let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
         let all = || at.iter().rev().take(KIN_MAX).rev().filter_map(|i| kin.flows.get(*i as usize));
@@ -156,11 +156,9 @@ impl<'a> Tally<'a> {
                 if meanwhile {
                     return None;
                 }
-                t.heard.n += 1;
-                t.heard.ok += 1;
+                t.heard.add(f.id, true);
             } else if f.tcp.is_some() && f.first.ts <= t.last && f.last.ts >= t.first {
-                t.tcp.n += 1;
-                t.tcp.ok += u32::from(moments(f).any(|m| m >= t.first && m <= t.last));
+                t.tcp.add(f.id, moments(f).any(|m| m >= t.first && m <= t.last));
             }
         }
         (t.tcp.ok >= 2).then_some(t)

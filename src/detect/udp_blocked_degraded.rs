@@ -109,7 +109,7 @@ impl Detector for MediaDegraded {
             started: flow.first.ts,
             ooni_failure: None,
         };
-        let calls = Control { kind: "same_client_other_calls", n: again, ok: 0 };
+        let calls = Control::counted("same_client_other_calls", again, 0);
         Some(weigh::finding(scene, &claim, w, vec![control, calls], vec!["a call to another party", "a capture at the other party"]))
     }
 }
@@ -139,13 +139,12 @@ fn spoilt(flow: &FlowRecord) -> Option<(Side, &MediaLeg, &MediaLeg)> {
 /// TCP connections of this client with many segments from the same side meanwhile, and those of them that repeated next to none.
 fn same_way(scene: &Scene<'_>, side: Side) -> Control {
     let flow = scene.flow;
-    let mut c = Control { kind: "same_direction_meanwhile", n: 0, ok: 0 };
+    let mut c = Control::new("same_direction_meanwhile");
     for f in scene.kin.with_client(flow.client.ip).filter(|f| f.first.ts < flow.last.ts && f.last.ts > flow.first.ts) {
         let Some(tcp) = f.tcp.as_deref() else { continue };
         let sent = f.totals[side].packets;
         if tcp.side[side].unique > 0 && sent >= SEGMENTS {
-            c.n += 1;
-            c.ok += u32::from(u64::from(tcp.side[side].retransmitted) * 100 <= sent * REPEATED);
+            c.add(f.id, u64::from(tcp.side[side].retransmitted) * 100 <= sent * REPEATED);
         }
     }
     c

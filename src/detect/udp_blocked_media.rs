@@ -64,11 +64,13 @@ impl Detector for MediaCut {
             return None;
         }
         // Other media of the client that was cut at another time: other parties do not vanish one after the other.
-        let again = scene
-            .kin
-            .with_client(flow.client.ip)
-            .filter(|f| f.id != flow.id && Cut::of(f, false).is_some_and(|c| c.heard.ts.since(cut.heard.ts).abs() > Span::from_secs(10)))
-            .count() as u32;
+        let mut calls = Control::new("same_client_other_calls");
+        for f in scene.kin.with_client(flow.client.ip).filter(|f| f.id != flow.id) {
+            if Cut::of(f, false).is_some_and(|c| c.heard.ts.since(cut.heard.ts).abs() > Span::from_secs(10)) {
+                calls.add(f.id, false);
+            }
+        }
+        let again = calls.n;
         let mut w = Weigh::default();
         w.fact(
             2.0,
@@ -96,7 +98,6 @@ impl Detector for MediaCut {
             started: cut.heard.ts,
             ooni_failure: None,
         };
-        let calls = Control { kind: "same_client_other_calls", n: again, ok: 0 };
         Some(weigh::finding(scene, &claim, w, vec![calls, around.alive], vec!["another call", "a capture at the other party"]))
     }
 }

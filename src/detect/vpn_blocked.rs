@@ -67,8 +67,10 @@ impl Detector for VpnHandshake {
             return None;
         }
         // The same server answered another tunnel: this one's key is the more likely reason.
-        let works = scene.kin.with_server(flow.server.ip).filter(|f| f.proto == Proto::UDP && f.totals.server.packets > 3).count() as u32;
-        if works > 0 && !answered {
+        let mut same = Control::new("same_server_other_udp");
+        let works = scene.kin.with_server(flow.server.ip).filter(|f| f.proto == Proto::UDP && f.totals.server.packets > 3);
+        works.for_each(|f| same.add(f.id, true));
+        if same.n > 0 && !answered {
             return None;
         }
         let mut w = Weigh::default();
@@ -99,7 +101,6 @@ impl Detector for VpnHandshake {
             ooni_failure: Some("generic_timeout_error"),
         };
         let udp = silence::udp_heard(scene, Span::from_secs(60));
-        let same = Control { kind: "same_server_other_udp", n: works, ok: works };
         Some(weigh::finding(
             scene,
             &claim,

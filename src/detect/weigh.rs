@@ -114,6 +114,7 @@ pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, mut weigh: Weigh, contro
         frames,
         rate_bps: None,
         throttle: None,
+        deaths: Vec::new(),
         evidence: weigh.evidence,
         innocent: weigh.innocent,
         control: control.into_iter().filter(|c| c.n > 0).collect(),

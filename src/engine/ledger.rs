@@ -173,6 +173,7 @@ mod tests {
             ooni_failure: None,
             resembles: vec![],
             throttle: None,
+            deaths: Vec::new(),
         }
     }
 

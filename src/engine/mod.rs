@@ -81,6 +81,8 @@ pub struct Plan {
 pub const DEFAULT_MAX_FLOWS: usize = 1_000_000;
 /// Most memory for flows, unless the plan says otherwise. Not taken from the machine, so that results do not depend on it.
 pub const DEFAULT_MAX_MEMORY: u64 = 4 << 30;
+/// The same for live captures, in bytes.
+pub const DEFAULT_LIVE_MEMORY: u64 = 1 << 30;
 /// Share of packets that may be lost, unless the plan says otherwise.
 pub const DEFAULT_MAX_DROP: f64 = 0.01;
 
@@ -189,7 +191,7 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let by_memory = usize::try_from(plan.max_memory / BYTES_PER_FLOW).unwrap_or(usize::MAX);
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
     for sink in sinks.iter_mut() {
-        sink.begin(&run_info(plan, &book))?;
+        sink.begin(&run_info(plan, &book, DEFAULT_MAX_MEMORY))?;
     }
     let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
     std::thread::scope(|scope| {
@@ -216,8 +218,17 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
 }
 
 /// What is known before the first source.
-fn run_info(plan: &Plan, book: &classify::Book) -> RunInfo {
-    RunInfo { version: env!("CARGO_PKG_VERSION"), args_shown: args_shown(plan), rules_sha256: Some(rules_sha256(book)), cards: cards() }
+/// `memory`: the bound on memory when the user sets none.
+fn run_info(plan: &Plan, book: &classify::Book, memory: u64) -> RunInfo {
+    let args_shown = args_shown(plan);
+    let unasked = self::args_shown(&Plan { max_memory: memory, ..Plan::default() });
+    RunInfo {
+        version: env!("CARGO_PKG_VERSION"),
+        asked: args_shown.iter().filter(|a| !unasked.contains(a)).cloned().collect(),
+        args_shown,
+        rules_sha256: Some(rules_sha256(book)),
+        cards: cards(),
+    }
 }
 
 /// The options that can change what the run tells, in one spelling and order. A service file is named without its folder: records say

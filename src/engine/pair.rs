@@ -44,7 +44,7 @@ pub fn pair(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     let mut end = super::run(&alone, &mut [Box::new(Keeper(Arc::clone(&kept)))])?;
     let stories = kept.lock().map(|mut all| std::mem::take(&mut *all)).unwrap_or_default();
     let book = super::book(&plan.services)?;
-    let run_info = run_info(plan, &book);
+    let run_info = run_info(plan, &book, super::DEFAULT_MAX_MEMORY);
     for sink in sinks.iter_mut() {
         sink.begin(&run_info)?;
     }

@@ -80,7 +80,7 @@ pub fn watch(plan: &Plan, watch: Watch, sinks: &mut [Box<dyn Sink>]) -> Result<E
     let flows_per_shard = (plan.max_flows.min(by_memory) / workers).max(1);
     let window = usize::try_from((plan.max_memory / 5 / BYTES_PER_RECORD).clamp(64, WINDOW_MAX)).unwrap_or(64);
     for sink in sinks.iter_mut() {
-        sink.begin(&super::run_info(plan, &book))?;
+        sink.begin(&super::run_info(plan, &book, super::DEFAULT_LIVE_MEMORY))?;
     }
     let Watch { live, board, interval, wishes, keep, shelves } = watch;
     let shelves = &shelves;
@@ -177,7 +177,9 @@ impl Reader<'_> {
             if let Some(keep) = &mut self.keep
                 && let Err(e) = keep.write(&batch)
             {
-                trouble = Some(format!("captured packets can no longer be written: {e}"));
+                let said = format!("captured packets can no longer be written: {e}");
+                meter.notice(said.clone());
+                trouble = Some(said);
                 self.keep = None;
             }
             dealer.deal(&batch, &mut left);

@@ -148,10 +148,60 @@ pub struct Innocent {
 pub struct Control {
     /// Which: `same_server_other_name`, `same_name_other_server`, `same_client_other_servers`, …
     pub kind: &'static str,
-    /// Flows compared.
+    /// Flows compared; of some kinds names, attempts or packets.
     pub n: u32,
     /// Of these, undisturbed.
     pub ok: u32,
+    /// The flows, in the order the rule met them, at most [`Control::NAMED_MAX`]: those of all comparisons of this kind where the finding is about
+    /// several flows. None where packets were compared.
+    pub flows: Vec<FlowId>,
+}
+
+impl Control {
+    /// Most flows that a comparison names.
+    pub const NAMED_MAX: usize = 32;
+
+    /// Nothing compared yet.
+    pub const fn new(kind: &'static str) -> Self {
+        Self { kind, n: 0, ok: 0, flows: Vec::new() }
+    }
+
+    /// Counted elsewhere.
+    pub const fn counted(kind: &'static str, n: u32, ok: u32) -> Self {
+        Self { kind, n, ok, flows: Vec::new() }
+    }
+
+    /// Counts a flow.
+    pub fn add(&mut self, flow: FlowId, ok: bool) {
+        self.n += 1;
+        self.ok += u32::from(ok);
+        self.name(flow);
+    }
+
+    /// Names a flow that is counted elsewhere.
+    pub fn name(&mut self, flow: FlowId) {
+        if self.flows.len() < Self::NAMED_MAX && !self.flows.contains(&flow) {
+            self.flows.push(flow);
+        }
+    }
+
+    /// Names flows that are counted elsewhere.
+    #[must_use]
+    pub fn on(mut self, flows: impl IntoIterator<Item = FlowId>) -> Self {
+        flows.into_iter().for_each(|id| self.name(id));
+        self
+    }
+}
+
+/// A connection that died, and how much it had carried.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Death {
+    /// The connection.
+    pub flow: FlowId,
+    /// Payload bytes of both sides that had arrived.
+    pub bytes: u64,
+    /// Packets of both sides that had passed, handshake included.
+    pub packets: u64,
 }
 
 /// What a finding is about.
@@ -198,6 +248,8 @@ pub struct Finding {
     pub rate_bps: Option<u64>,
     /// Throttling: what was measured, as far as a rate was.
     pub throttle: Option<Box<Throttle>>,
+    /// Connections that died after an amount: the deaths the finding weighed, in the order of their flows.
+    pub deaths: Vec<Death>,
     /// What speaks for it.
     pub evidence: Vec<Evidence>,
     /// What else it could be.

@@ -108,7 +108,7 @@ impl<'a> Scene<'a> {
     pub fn same_server_other_name(&self) -> Control {
         let name = self.flow.asked_name();
         let server: Endpoint = self.flow.server;
-        let mut c = Control { kind: "same_server_other_name", n: 0, ok: 0 };
+        let mut c = Control::new("same_server_other_name");
         for f in self.kin.with_server(server.ip) {
             let other = f.asked_name();
             if f.id != self.flow.id && f.server.port == server.port && f.proto == self.flow.proto && other.is_some() && other != name {
@@ -121,7 +121,7 @@ impl<'a> Scene<'a> {
     /// Flows of the same name to the same server endpoint: repetitions.
     pub fn same_server_same_name(&self) -> Control {
         let name = self.flow.asked_name();
-        let mut c = Control { kind: "same_server_same_name", n: 0, ok: 0 };
+        let mut c = Control::new("same_server_same_name");
         for f in self.kin.with_server(self.flow.server.ip) {
             if f.id != self.flow.id && f.server.port == self.flow.server.port && f.proto == self.flow.proto && f.asked_name() == name {
                 count(&mut c, f);
@@ -132,7 +132,7 @@ impl<'a> Scene<'a> {
 
     /// Flows of the same name to other servers.
     pub fn same_name_other_server(&self) -> Control {
-        let mut c = Control { kind: "same_name_other_server", n: 0, ok: 0 };
+        let mut c = Control::new("same_name_other_server");
         let Some(name) = self.flow.asked_name() else { return c };
         for f in self.kin.with_name(name) {
             if f.server.ip != self.flow.server.ip && f.proto == self.flow.proto {
@@ -144,12 +144,7 @@ impl<'a> Scene<'a> {
 }
 
 fn count(c: &mut Control, f: &FlowRecord) {
-    match f.outcome {
-        Outcome::Unknown => {}
-        Outcome::Ok => {
-            c.n += 1;
-            c.ok += 1;
-        }
-        _ => c.n += 1,
+    if f.outcome != Outcome::Unknown {
+        c.add(f.id, f.outcome == Outcome::Ok);
     }
 }

@@ -97,6 +97,7 @@ impl Claim {
             ooni_failure: None,
             resembles: Vec::new(),
             throttle: None,
+            deaths: Vec::new(),
         };
         PairFinding { finding, frames_b, evidence_b, ends: Vec::new(), chance: None }
     }

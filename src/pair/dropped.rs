@@ -266,11 +266,11 @@ fn found(view: &View<'_>, ledger: &Ledger, arrivals: &Arrivals, x: &Suspect<'_, 
         "a broken or congested path drops everybody's packets",
         &[],
     );
-    claim.control.push(Control {
-        kind: "other_packets_same_way",
-        n: u32::try_from(arrivals.at[up].len() as u64 + arrivals.lost[up]).unwrap_or(u32::MAX),
-        ok: u32::try_from(arrivals.at[up].len()).unwrap_or(u32::MAX),
-    });
+    claim.control.push(Control::counted(
+        "other_packets_same_way",
+        u32::try_from(arrivals.at[up].len() as u64 + arrivals.lost[up]).unwrap_or(u32::MAX),
+        u32::try_from(arrivals.at[up].len()).unwrap_or(u32::MAX),
+    ));
     claim.excluded("packet loss", format!("a chance of {chance:.0e} at the loss that others had"));
     claim.excluded("outage of the path", "others' packets arrived in the same moments");
     claim.excluded(

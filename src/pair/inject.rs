@@ -93,6 +93,12 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         );
         proofs.n += 1;
     }
+    // Where such packets pass both points, what the sender did settles nothing, and only a capture that misses little can say that some did not.
+    let reset = matches!(sort, Sort::Reset | Sort::Fin);
+    let beyond = reset && rewritten.is_none() && proof::forged_beyond(lane);
+    if beyond && proofs.chance > LIKELY {
+        return None;
+    }
     for f in found.iter().take(16) {
         if let Some(n) = proof::went_on(view, lane, f, up) {
             claim.fact(
@@ -158,7 +164,7 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         proofs.chance *= 0.05;
     }
     claim.grade = match (proofs.n, proofs.chance) {
-        (1.., _) => Grade::Confirmed,
+        (1.., _) if !beyond => Grade::Confirmed,
         // A capture that has no reset at all may have been told to leave them out.
         _ if sort == Sort::Reset && !ledger.has_resets[up] => return None,
         // Absence proves nothing of one flow: several together may (`report::pool`).
@@ -169,9 +175,7 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         return None;
     }
     innocent(&mut claim, ledger, up, &proofs);
-    if matches!(sort, Sort::Reset | Sort::Fin)
-        && let Some(quiet) = proof::quiet_before(lane, first.item)
-    {
+    if reset && let Some(quiet) = proof::quiet_before(lane, first.item) {
         claim.stands(
             "idle timeout of a device on the way",
             format!("nothing had passed for {quiet}; a NAT, firewall or load balancer may have made it"),

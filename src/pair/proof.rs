@@ -92,6 +92,17 @@ pub fn rewritten<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '
         .map(|(n, _)| n)
 }
 
+/// Somebody beyond both points resets in the sender's name: a reset that passed the near point, after which the sender went on. That the sender went
+/// on then tells nothing of where a reset came from that the near capture lacks: it may have missed one more of these.
+pub fn forged_beyond(lane: &Lane<'_>) -> bool {
+    let goes_on = |after: Time| {
+        let more = |n: &Item<'_>| n.d.what == What::Tcp && !n.d.flags.rst() && !n.d.flags.syn() && n.d.ts > after.plus(SLACK);
+        lane.near.iter().any(more)
+    };
+    let states = lane.near.iter().zip(&lane.aligned.near);
+    states.filter(|(n, s)| n.d.flags.rst() && matches!(s, Near::Match(_))).any(|(n, _)| goes_on(n.d.ts))
+}
+
 /// Something the supposed sender sent after this packet that it would not have sent had it sent this packet.
 pub fn went_on<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>, up: Tap) -> Option<&'v Item<'a>> {
     let least = view.least_at_far(up, f.item.d.ts);

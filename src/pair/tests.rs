@@ -196,6 +196,35 @@ fn a_reset_that_is_merely_absent_is_no_proof() {
 }
 
 #[test]
+fn resets_from_beyond_both_points_are_not_put_between_them_by_a_capture_that_misses_some() {
+    // B misses a share of packets; somebody behind it resets, and of two resets it has one.
+    let case = |lossy: bool| {
+        let mut talks = background();
+        if lossy {
+            for t in &mut talks {
+                // What arrived at A and was acknowledged, and B does not have.
+                let missed: Vec<Digest> = t.both.iter().filter(|d| d.side == Side::Server && d.len > 0).step_by(4).copied().collect();
+                t.both.retain(|d| !missed.iter().any(|m| m.ts == d.ts && m.side == d.side));
+                t.only_a.extend(missed.into_iter().map(|d| Digest { ts: d.ts.plus(Span::from_nanos(WAY)), ttl: d.ttl - HOPS, ..d }));
+            }
+        }
+        let mut t = Talk::new(9, 40_009).handshake(2_000.0).chat(2_100.0, 4);
+        t.both.push(Digest { ttl: 50, ip_id: Some(7), ..packet(Side::Server, 2_105.0, ACK | RST, 1, 21, b"") });
+        t.only_a.push(Digest {
+            ts: Time::from_nanos(2_135 * MS + MS / 10),
+            ttl: 40,
+            ip_id: Some(9),
+            ..packet(Side::Server, 0.0, ACK | RST, 1461, 21, b"")
+        });
+        talks.push(t);
+        pair(&talks)
+    };
+    let claims = |p: &Pairing| p.findings.iter().filter(|f| f.finding.rule == "pair.injected").count();
+    assert_eq!(claims(&case(true)), 0, "{:#?}", case(true).findings);
+    assert_eq!(claims(&case(false)), 1, "a capture that misses nothing can tell");
+}
+
+#[test]
 fn a_packet_changed_on_the_way_is_proved_and_not_taken_for_dropped() {
     let mut all = background();
     let mut t = Talk::new(3, 4003).handshake(1_000.0);

@@ -260,11 +260,11 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     if let Some(r) = claim.rate_bps {
         claim.fact("what arrived while it was held back", format!("{} kbit/s", r / 1000), "the rate of the path", &[]);
     }
-    claim.control.push(Control {
-        kind: "other_packets_same_way",
-        n: u32::try_from(others_n).unwrap_or(u32::MAX),
-        ok: u32::try_from(others_n - others_lost).unwrap_or(u32::MAX),
-    });
+    claim.control.push(Control::counted(
+        "other_packets_same_way",
+        u32::try_from(others_n).unwrap_or(u32::MAX),
+        u32::try_from(others_n - others_lost).unwrap_or(u32::MAX),
+    ));
     claim.excluded("congestion, a slow or shallow link", "it was not full, and other flows did not share this");
     claim.excluded("a slow server or receiver", "what is counted left one point and was held back before the other");
     claim.excluded("a tariff that slows everything", "other flows of the same path passed freely");

@@ -282,6 +282,44 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_there_from_the_start_with_a_type_and_without_private_labels() {
+        let page = ask("GET /metrics HTTP/1.1\r\n\r\n");
+        let types: Vec<(&str, &str)> = page.lines().filter_map(|l| l.strip_prefix("# TYPE tamperscope_")?.split_once(' ')).collect();
+        assert_eq!(
+            types,
+            [
+                ("build_info", "gauge"),
+                ("capture_packets_total", "counter"),
+                ("capture_bytes_total", "counter"),
+                ("capture_up", "gauge"),
+                ("capture_dropped_packets_total", "counter"),
+                ("decode_errors_total", "counter"),
+                ("flows_active", "gauge"),
+                ("flows_total", "counter"),
+                ("flow_evictions_total", "counter"),
+                ("flows_unwritten_total", "counter"),
+                ("reassembly_buffered_bytes", "gauge"),
+                ("findings_total", "counter"),
+                ("service_connections_total", "counter"),
+                ("shedding_level", "gauge"),
+                ("processing_lag_seconds", "gauge"),
+                ("uptime_seconds", "gauge"),
+            ]
+        );
+        let body = page.split("\r\n\r\n").nth(1).unwrap();
+        for sample in body.lines().filter(|l| !l.starts_with('#')) {
+            let (name, value) = sample.rsplit_once(' ').unwrap();
+            assert!(value.parse::<f64>().is_ok(), "{sample}");
+            let Some((_, labels)) = name.split_once('{') else { continue };
+            // What may be told apart: nothing of it comes from the wire.
+            for label in labels.trim_end_matches('}').split("\",").map(|l| l.split('=').next().unwrap()) {
+                let known = ["version", "interface", "reason", "layer", "proto", "rule", "state", "service", "role", "outcome"];
+                assert!(known.contains(&label), "{sample}");
+            }
+        }
+    }
+
+    #[test]
     fn openmetrics_is_spoken_when_asked_for() {
         let page = ask("GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n");
         assert!(page.contains("Content-Type: application/openmetrics-text"));

@@ -70,6 +70,8 @@ pub struct RunInfo {
     pub version: &'static str,
     /// Options that can change the result, in canonical spelling and order, e.g. `--max-flows 1000000`. Never `-j`.
     pub args_shown: Vec<String>,
+    /// Those of them that differ from what the program does unasked.
+    pub asked: Vec<String>,
     /// Hash of the rules and services in force, lower-case hex.
     pub rules_sha256: Option<String>,
     /// Pages of the detectors that judge, for outputs that quote them.

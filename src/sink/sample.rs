@@ -125,6 +125,7 @@ pub fn finding(id: &str, service: &str, grade: Grade, frames: &[u64]) -> Finding
         frames: vec![FrameNo(9), FrameNo(11), FrameNo(14)],
         rate_bps: None,
         throttle: None,
+        deaths: Vec::new(),
         evidence: vec![Evidence {
             says: "the reset's TTL differs from the server's".into(),
             value: "57".into(),
@@ -135,7 +136,7 @@ pub fn finding(id: &str, service: &str, grade: Grade, frames: &[u64]) -> Finding
             Innocent { cause: "server abort", stands: false, why: "the server went on sending after the reset".into() },
             Innocent { cause: "two load balancers", stands: true, why: "only one server address was seen".into() },
         ],
-        control: vec![Control { kind: "same_server_other_name", n: 3, ok: 3 }],
+        control: vec![Control::counted("same_server_other_name", 3, 3)],
         needs: vec!["a capture at the server at the same time"],
         ooni_failure: Some("connection_reset"),
         resembles: vec!["vector-a"],

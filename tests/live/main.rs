@@ -1,5 +1,5 @@
 //! Captures replayed over veth pairs, in network namespaces of their own, while `live` listens: what it tells must be what `analyze` tells
-//! of the same packets (`same`), also when interfaces vanish, work piles up or nobody speaks any more (`hardship`).
+//! of the same packets (`same`), also when interfaces vanish, work piles up or nobody speaks any more (`hardship`); and what it gives up (`confined`).
 //!
 //! Needs Linux, root, `ip` and `tcpreplay`. Where one is missing the tests say so and pass; with `TAMPERSCOPE_LIVE_TEST=required` they fail.
 #![cfg(all(feature = "live", target_os = "linux"))]
@@ -7,6 +7,7 @@
 
 #[path = "../../src/sink/check.rs"]
 mod check;
+mod confined;
 mod hardship;
 mod same;
 #[path = "../support/mod.rs"]

@@ -236,7 +236,9 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
         started: group.first()?.0.first.ts,
         ooni_failure: None,
     };
-    let control = vec![Control { kind: "same_client_other_servers", n: small(other_n), ok: small(other_n.saturating_sub(other_lost)) }];
+    let control = vec![
+        Control::counted("same_client_other_servers", small(other_n), small(other_n.saturating_sub(other_lost))).on(others().map(|f| f.id)),
+    ];
     let needs = vec!["a capture at the other end", "the same through another network", "more traffic to other servers in this direction"];
     let mut found = weigh::finding(scene, &claim, w, control, needs);
     found.flows = group.iter().filter(|(f, _)| f.pace[side].is_some() || trials(f, side).1 > 0).map(|(f, _)| f.id).collect();

@@ -39,12 +39,13 @@ pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> F
     };
     let c = &m.controls;
     let control = vec![
-        Control {
-            kind: "same_client_other_servers",
-            n: (c.others.len() as u32).saturating_sub(c.same_server),
-            ok: c.fast.saturating_sub(c.same_server_fast),
-        },
-        Control { kind: "same_server_other_name", n: c.same_server, ok: c.same_server_fast },
+        Control::counted(
+            "same_client_other_servers",
+            (c.others.len() as u32).saturating_sub(c.same_server),
+            c.fast.saturating_sub(c.same_server_fast),
+        )
+        .on(c.others.iter().map(|(id, _)| *id)),
+        Control::counted("same_server_other_name", c.same_server, c.same_server_fast),
     ];
     let needs = vec!["the same transfer through another network", "another name at the same address", "the same at another hour"];
     let mut found = weigh::finding(scene, &claim, w, control, needs);

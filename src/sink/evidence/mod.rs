@@ -59,17 +59,25 @@ pub struct Evidence {
     goes_on: HashMap<Box<str>, Box<str>>,
     clients: HashMap<FrameNo, IpAddr>,
     names: Pseudonyms,
+    tell: Tell,
+    /// It could not be written, and that was said.
+    failing: bool,
 }
+
+/// Says what the operator should know.
+pub type Tell = Box<dyn Fn(String) + Send>;
 
 impl Evidence {
     /// Evidence from these shelves.
     ///
     /// # Errors
     /// When the directory cannot be made.
-    pub fn create(policy: Policy, shelves: Vec<Arc<Shelf>>) -> io::Result<Self> {
+    pub fn create(policy: Policy, shelves: Vec<Arc<Shelf>>, tell: Tell) -> io::Result<Self> {
         fs::create_dir_all(&policy.dir)?;
         Ok(Self {
             policy,
+            tell,
+            failing: false,
             shelves,
             books: HashMap::new(),
             order: VecDeque::new(),
@@ -120,6 +128,8 @@ impl Evidence {
                 self.books.remove(&old);
             }
         }
+        // It may have been cleared away meanwhile.
+        fs::create_dir_all(&self.policy.dir)?;
         let path = self.policy.dir.join(name(f));
         let mut out = Blocks::new(File::create(path)?);
         let comments = [said(f)];
@@ -166,7 +176,12 @@ impl Evidence {
         for (flow, packet) in &new {
             let roots: Vec<Box<str>> = self.books.iter().filter(|(_, b)| b.flows.contains(flow)).map(|(r, _)| r.clone()).collect();
             for root in roots {
-                self.write(&root, *flow, packet, None)?;
+                if let Err(e) = self.write(&root, *flow, packet, None) {
+                    // What is half written is no evidence of what follows.
+                    self.books.remove(&root);
+                    self.order.retain(|r| *r != root);
+                    return Err(e);
+                }
             }
         }
         Ok(())
@@ -198,13 +213,22 @@ impl Evidence {
 }
 
 impl Sink for Evidence {
+    /// A full disk must not end the capture: it is said, once until it works again, and the capture goes on without.
     fn pulse(&mut self, pulse: &Pulse<'_>) -> io::Result<()> {
-        self.follow()?;
+        let mut done = self.follow();
         for n in pulse.news {
-            self.news(n, pulse.story)?;
+            done = done.and(self.news(n, pulse.story));
         }
         if !pulse.news.is_empty() || pulse.stats.seq % 32 == 1 {
-            self.tidy(pulse.stats.at)?;
+            done = done.and(self.tidy(pulse.stats.at));
+        }
+        match done {
+            Ok(()) => self.failing &= pulse.news.is_empty(),
+            Err(e) if !self.failing => {
+                self.failing = true;
+                (self.tell)(format!("evidence cannot be written to {}: {e}", self.policy.dir.display()));
+            }
+            Err(_) => {}
         }
         Ok(())
     }
@@ -272,7 +296,7 @@ mod tests {
             shelf.keep(FrameNo(1), head, 14, &bytes);
         }
         let policy = Policy { dir: dir.clone(), bytes: 1 << 20, age: Span::from_secs(3600), real };
-        let mut e = Evidence::create(policy, vec![Arc::clone(&shelf)]).unwrap();
+        let mut e = Evidence::create(policy, vec![Arc::clone(&shelf)], Box::new(|said| panic!("{said}"))).unwrap();
         let story = sample::story();
         let news = [News { finding: story.findings[0].clone(), supersedes: None }];
         let stats = Stats::default();
@@ -314,11 +338,41 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_cannot_be_written_to_is_said_once_and_ends_nothing() {
+        let dir = std::env::temp_dir().join(format!("tamperscope-evidence-gone-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tell = Box::new({
+            let said = Arc::clone(&said);
+            move |words| said.lock().unwrap().push(words)
+        });
+        let policy = Policy { dir: dir.clone(), bytes: 1 << 20, age: Span::from_secs(3600), real: false };
+        let mut e = Evidence::create(policy, Vec::new(), tell).unwrap();
+        // A file stands where the directory was.
+        fs::remove_dir(&dir).unwrap();
+        fs::write(&dir, "x").unwrap();
+        let story = sample::story();
+        let mut pulse = |id: &str| {
+            let mut finding = story.findings[0].clone();
+            finding.id = id.into();
+            let news = [News { finding, supersedes: None }];
+            e.pulse(&Pulse { stats: &Stats::default(), story: &story, news: &news, last: false }).unwrap();
+        };
+        pulse("f_1");
+        pulse("f_2");
+        assert_eq!(said.lock().unwrap().len(), 1, "{said:?}");
+        fs::remove_file(&dir).unwrap();
+        pulse("f_3");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "it goes on when it can");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
     fn old_files_and_too_much_go_and_strangers_stay() {
         let dir = std::env::temp_dir().join(format!("tamperscope-evidence-tidy-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         let policy = Policy { dir: dir.clone(), bytes: 2500, age: Span::from_secs(3600), real: false };
-        let e = Evidence::create(policy, Vec::new()).unwrap();
+        let e = Evidence::create(policy, Vec::new(), Box::new(|_| ())).unwrap();
         let mut f = sample::finding("f_0", "telegram", Grade::Likely, &[1]);
         let now = f.started;
         for (id, ago) in [("f_a", 7200), ("f_b", 300), ("f_c", 200), ("f_d", 100)] {

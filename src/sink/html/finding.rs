@@ -5,7 +5,7 @@ use super::speed::{self, Lane};
 use super::timeline::Leg;
 use super::{draw, ladder, marks, timeline, words};
 use crate::model::finding::{Card, Control, Evidence, Finding, Grade, Innocent, Kind};
-use crate::model::flow::{FlowRecord, Outcome};
+use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
 use crate::model::label::Label;
 use crate::model::side::Side;
@@ -13,8 +13,10 @@ use crate::model::story::Story;
 use crate::sink::human::Style;
 use crate::sink::jsonl;
 use crate::sink::{filter, text};
+use hashbrown::HashSet;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// Most flows in a finding's table.
 const FLOWS_MAX: usize = 12;
@@ -147,14 +149,29 @@ fn unless(innocent: &[Innocent]) -> Markup {
 }
 
 fn controls(control: &[Control]) -> Markup {
-    let rows: Vec<Vec<String>> =
-        control.iter().map(|c| vec![c.kind.replace('_', " "), text::grouped(u64::from(c.n)), text::grouped(u64::from(c.ok))]).collect();
+    let begin = |c: &Control| {
+        let some: Vec<String> = c.flows.iter().take(FRAMES_MAX).map(|id| id.frame.0.to_string()).collect();
+        let more = if c.flows.len() > some.len() || c.n as usize > c.flows.len() && !some.is_empty() { ", …" } else { "" };
+        format!("{}{more}", some.join(", "))
+    };
+    let rows: Vec<Vec<String>> = control
+        .iter()
+        .map(|c| {
+            // The numbers are of one of the finding's flows, the frames of all.
+            let all = c.flows.len() as u64;
+            let compared = text::grouped(u64::from(c.n));
+            let compared = if all > u64::from(c.n) { format!("{compared} (of {all})") } else { compared };
+            vec![c.kind.replace('_', " "), compared, text::grouped(u64::from(c.ok)), begin(c)]
+        })
+        .collect();
     html! {
         h4 { "Controls" }
         @if rows.is_empty() {
             p { "The capture holds no connections to compare with." }
         } @else {
-            (draw::table("Comparable flows in the same capture", &["compared with", "#flows", "#undisturbed"], &rows))
+            div.scroll tabindex="0" role="region" aria-label="Controls" {
+                (draw::table("Comparable flows in the same capture", &["against", "#compared", "#undisturbed", "first frames"], &rows))
+            }
         }
     }
 }
@@ -181,6 +198,8 @@ const fn hedge(grade: Grade) -> &'static str {
 fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, around: &Around<'_>) -> Vec<Markup> {
     let story = around.story;
     let frames: BTreeSet<FrameNo> = f.frames.iter().copied().collect();
+    let own: HashSet<FlowId> = f.flows.iter().copied().collect();
+    let clients: HashSet<IpAddr> = flows.iter().map(|x| x.client.ip).collect();
     let packets = |most: usize| {
         let (client, server) = best.map(|flow| (around.mask.of(flow.client.ip), server(flow, around.mask)))?;
         best.map(|flow| ladder::figure(flow, &frames, story.source.quality.vantage, &client, &server, most))
@@ -196,27 +215,30 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
     if f.kind == Kind::Throttling {
         let side = speed::side(f, flows);
         out.extend(speed::sequence(f, flows));
-        out.extend(speed::goodputs(lanes(f, flows, side, around), side, f.throttle.as_deref().and_then(|t| t.p)));
+        out.extend(speed::goodputs(lanes(f, flows, &own, side, around), side, f.throttle.as_deref().and_then(|t| t.p)));
         out.extend(packets(ladder::ROWS_FEW));
     }
     if f.kind == Kind::ConnectionFreeze {
-        let own = |o: &FlowRecord| f.flows.contains(&o.id);
-        let others =
-            story.flows.iter().filter(|o| own(o) || (o.outcome == Outcome::Ok && flows.iter().any(|x| x.client.ip == o.client.ip)));
-        out.extend(marks::deaths(others, 1));
+        let well = |o: &&FlowRecord| o.outcome == Outcome::Ok && clients.contains(&o.client.ip) && !own.contains(&o.id);
+        let others = story.flows.iter().filter(well);
+        if f.deaths.is_empty() {
+            out.extend(marks::deaths(others.chain(flows.iter().copied()), 1));
+        } else {
+            out.extend(marks::weighed(&f.deaths, others));
+        }
     }
     if f.kind == Kind::UdpBlocking {
-        let near = |o: &&FlowRecord| f.flows.contains(&o.id) || flows.iter().any(|x| x.client.ip == o.client.ip);
-        let legs = story.flows.iter().filter(|o| timeline::is_leg(o, around.label(o)) || f.flows.contains(&o.id)).filter(near);
+        let near = |o: &&FlowRecord| own.contains(&o.id) || clients.contains(&o.client.ip);
+        let legs = story.flows.iter().filter(|o| timeline::is_leg(o, around.label(o)) || own.contains(&o.id)).filter(near);
         let legs: Vec<_> =
-            legs.take(COMPARED_MAX).map(|o| Leg { flow: o, service: service_title(o, around), hit: f.flows.contains(&o.id) }).collect();
+            legs.take(COMPARED_MAX).map(|o| Leg { flow: o, service: service_title(o, around), hit: own.contains(&o.id) }).collect();
         out.extend(timeline::legs(&legs, around.mask));
     }
     out
 }
 
 /// The flows the finding measured against each other; where it measured none, others of the same client at the time.
-fn lanes<'a>(f: &Finding, flows: &[&FlowRecord], side: Side, around: &Around<'a>) -> Vec<Lane<'a>> {
+fn lanes<'a>(f: &Finding, flows: &[&FlowRecord], own: &HashSet<FlowId>, side: Side, around: &Around<'a>) -> Vec<Lane<'a>> {
     if let Some(t) = f.throttle.as_deref().filter(|t| !t.held.is_empty() && !t.controls.is_empty()) {
         let held = t.held.iter().map(|x| (x, true)).chain(t.controls.iter().map(|x| (x, false)));
         let lane = |((id, rate), hit): (&(_, u64), bool)| {
@@ -225,8 +247,9 @@ fn lanes<'a>(f: &Finding, flows: &[&FlowRecord], side: Side, around: &Around<'a>
         };
         return held.filter_map(lane).collect();
     }
-    let others = around.story.flows.iter().filter(|o| speed::comparable(o, flows, side)).take(COMPARED_MAX);
-    others.map(|o| Lane { flow: o, name: around.name(o), hit: f.flows.contains(&o.id), rate: None }).collect()
+    let then = speed::Meanwhile::of(flows);
+    let others = around.story.flows.iter().filter(|o| then.comparable(o, side)).take(COMPARED_MAX);
+    others.map(|o| Lane { flow: o, name: around.name(o), hit: own.contains(&o.id), rate: None }).collect()
 }
 
 fn service_title(flow: &FlowRecord, around: &Around<'_>) -> Option<String> {

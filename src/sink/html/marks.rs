@@ -2,6 +2,7 @@
 
 use super::draw::{self, Scale, px};
 use super::words;
+use crate::model::finding::Death;
 use crate::model::flow::{Brief, FlowRecord};
 use crate::model::side::Side;
 use crate::sink::text;
@@ -74,6 +75,21 @@ fn panel(packets: &[&Brief], x: &Scale, y: &Scale, (left, right): (f64, f64), va
     }
 }
 
+/// The deaths that a finding weighed, beside what went well.
+pub fn weighed<'a>(deaths: &[Death], well: impl Iterator<Item = &'a FlowRecord>) -> Option<Markup> {
+    let died: Vec<u64> = deaths.iter().map(|d| d.bytes).collect();
+    let well: Vec<u64> = well
+        .filter_map(|f| f.tcp.as_deref().map(|t| t.side.server.unique.saturating_add(t.side.client.unique)))
+        .filter(|n| *n > 0)
+        .collect();
+    histogram(
+        &died,
+        &well,
+        "kB of both sides that arrived; the last bar: that much or more",
+        "How many bytes of both sides had arrived when connections died, as the finding weighed them, beside this client's connections that went well. Deaths that crowd at one amount have one cause, such as a quota.",
+    )
+}
+
 /// Bytes that had arrived from the server when connections died, beside those of connections that went well; `None` below `few` deaths.
 pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Option<Markup> {
     let (mut died, mut well): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
@@ -92,6 +108,15 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Op
     if died.len() < few {
         return None;
     }
+    histogram(
+        &died,
+        &well,
+        "kB from the server; the last bar: that much or more",
+        "How much had come from the server when connections ended. Deaths that crowd at one amount have one cause, such as a quota or a message that sets it off; deaths at any amount do not.",
+    )
+}
+
+fn histogram(died: &[u64], well: &[u64], unit: &str, says: &str) -> Option<Markup> {
     // Beyond twice the largest death the others are all alike: they lived.
     let limit = (died.iter().copied().max()? * 2).max(2_000);
     let width = limit.div_ceil(STEPS as u64 - 1).max(1);
@@ -105,7 +130,7 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Op
         }
         bins
     };
-    let (bad, good) = (count(&died), count(&well));
+    let (bad, good) = (count(died), count(well));
     let (left, right) = (34.0, 392.0);
     let x = Scale::new(0.0, (width * STEPS as u64) as f64 / 1e3, left, right);
     let step = (right - left) / STEPS as f64;
@@ -125,7 +150,7 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Op
         (half(&bad, 82.0, "barbad"))
         text.b x="0" y="98" { "went well (" (text::grouped(well.len() as u64)) ")" }
         (half(&good, 169.0, "bar2"))
-        (draw::bottom(&x, 169.0, 20.0, "kB from the server; the last bar: that much or more"))
+        (draw::bottom(&x, 169.0, 20.0, unit))
     };
     let rows: Vec<Vec<String>> = (0..STEPS)
         .filter_map(|i| {
@@ -136,7 +161,6 @@ pub fn deaths<'a>(flows: impl Iterator<Item = &'a FlowRecord>, few: usize) -> Op
             (b + g > 0).then(|| vec![range, b.to_string(), g.to_string()])
         })
         .collect();
-    let table = draw::table("Connections by bytes received", &["bytes from the server", "#died", "#went well"], &rows);
-    let says = "How much had come from the server when connections ended. Deaths that crowd at one amount have one cause, such as a quota or a message that sets it off; deaths at any amount do not.";
+    let table = draw::table("Connections by bytes received", &["bytes", "#died", "#went well"], &rows);
     Some(draw::figure("Bytes at death", says, 198.0, &inside, &table))
 }

@@ -84,7 +84,7 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
                 dt { "Asked" } dd {
                     "Which services are in " (counted((told.sources.len() + told.failed.len()) as u64, "capture"))
                     ", and what the network did to them"
-                    @if !run.args_shown.is_empty() { ", with " @for a in &run.args_shown { code.opt { (a) } " " } }
+                    @if !run.asked.is_empty() { ", with " @for a in &run.asked { code.opt { (a) } " " } }
                 }
                 dt { "Made with" } dd {
                     "tamperscope " (run.version)

@@ -9,7 +9,9 @@ use crate::model::throttle::Throttle;
 use crate::model::time::{Span, Time};
 use crate::sink::jsonl::goodput;
 use crate::sink::text;
+use hashbrown::HashMap;
 use maud::{Markup, html};
+use std::net::IpAddr;
 
 /// Most flows laid together in one curve.
 const FLOWS_MAX: usize = 32;
@@ -219,14 +221,27 @@ pub struct Lane<'a> {
     pub rate: Option<u64>,
 }
 
-/// Whether a flow can be compared with those of the finding: same client, at about that time, enough bytes.
-pub fn comparable(flow: &FlowRecord, of: &[&FlowRecord], side: Side) -> bool {
-    let slack = Span::from_secs(10);
-    // Acknowledgements of a large transfer the other way say nothing of what this way could carry.
-    flow.totals[side].payload >= SPEAKS
-        && of
-            .iter()
-            .any(|f| f.client.ip == flow.client.ip && flow.first.ts <= f.last.ts.plus(slack) && f.first.ts <= flow.last.ts.plus(slack))
+/// From when to when a finding's flows went on, for each client.
+pub struct Meanwhile(HashMap<IpAddr, (Time, Time)>);
+
+impl Meanwhile {
+    /// Of these flows.
+    pub fn of(flows: &[&FlowRecord]) -> Self {
+        let mut at: HashMap<IpAddr, (Time, Time)> = HashMap::new();
+        for f in flows {
+            let (from, to) = at.entry(f.client.ip).or_insert((f.first.ts, f.last.ts));
+            (*from, *to) = ((*from).min(f.first.ts), (*to).max(f.last.ts));
+        }
+        Self(at)
+    }
+
+    /// Whether a flow can be compared with them: same client, at about that time, enough bytes.
+    pub fn comparable(&self, flow: &FlowRecord, side: Side) -> bool {
+        let slack = Span::from_secs(10);
+        // Acknowledgements of a large transfer the other way say nothing of what this way could carry.
+        let near = |(from, to): &(Time, Time)| flow.first.ts <= to.plus(slack) && *from <= flow.last.ts.plus(slack);
+        flow.totals[side].payload >= SPEAKS && self.0.get(&flow.client.ip).is_some_and(near)
+    }
 }
 
 /// Goodput of the finding's flows beside that of others.
@@ -305,9 +320,10 @@ mod tests {
         let mut other = sample::tcp_flow(40, "b.example", Outcome::Ok);
         other.totals.server.payload = 2 * SPEAKS;
         other.totals.client.bytes = 2 * SPEAKS;
-        assert!(comparable(&other, &[&slow], Side::Server));
-        assert!(!comparable(&other, &[&slow], Side::Client), "its client sent acknowledgements only");
+        let then = Meanwhile::of(&[&slow]);
+        assert!(then.comparable(&other, Side::Server));
+        assert!(!then.comparable(&other, Side::Client), "its client sent acknowledgements only");
         other.client.ip = "192.168.1.9".parse().unwrap();
-        assert!(!comparable(&other, &[&slow], Side::Server), "another client");
+        assert!(!then.comparable(&other, Side::Server), "another client");
     }
 }

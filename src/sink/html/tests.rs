@@ -8,7 +8,13 @@ use crate::model::finding::Grade;
 fn written(style: Style, stories: &[Story]) -> String {
     let out = Memory::default();
     let mut sink = Html::new(out.clone(), style);
-    sink.begin(&RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], ..RunInfo::default() }).unwrap();
+    sink.begin(&RunInfo {
+        version: "0.1.0",
+        args_shown: vec!["--max-flows 10".into(), "--max-drop 100".into()],
+        asked: vec!["--max-flows 10".into()],
+        ..RunInfo::default()
+    })
+    .unwrap();
     for story in stories {
         sink.story(story).unwrap();
     }

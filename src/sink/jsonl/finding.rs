@@ -63,6 +63,15 @@ impl<W: Output> Jsonl<W> {
             Some(t) => rates::throttle(j, t),
             None => j.null(),
         }
+        j.key("deaths").open_list();
+        for d in &f.deaths {
+            j.open();
+            j.key("flow_id").plain(format_args!("s{}f{}", d.flow.source, d.flow.frame.0));
+            j.key("bytes").int(d.bytes);
+            j.key("packets").int(d.packets);
+            j.close();
+        }
+        j.close_list();
         j.key("evidence").open_list();
         for (i, e) in f.evidence.iter().enumerate() {
             j.open();
@@ -95,6 +104,11 @@ impl<W: Output> Jsonl<W> {
             j.key("kind").str(c.kind);
             j.key("n").int(c.n);
             j.key("ok").int(c.ok);
+            j.key("flows").open_list();
+            for id in &c.flows {
+                j.plain(format_args!("s{}f{}", id.source, id.frame.0));
+            }
+            j.close_list();
             j.close();
         }
         j.close_list();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 fn lines() -> (String, Vec<Value>) {
     let out = Memory::default();
     let mut sink = Jsonl::new(out.clone()).relative_to(Path::new("cases"));
-    let run = RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], rules_sha256: None, cards: Vec::new() };
+    let run = RunInfo { version: "0.1.0", args_shown: vec!["--max-flows 10".into()], ..RunInfo::default() };
     sink.begin(&run).unwrap();
     let app = AppState { name: sample::HOSTILE.into(), attempts: 3, ok: 1, failed: 2, flows: 3, ..AppState::default() };
     sink.story(&Story { apps: vec![app], ..sample::story() }).unwrap();

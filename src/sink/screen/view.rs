@@ -1,9 +1,10 @@
 //! What there is to see, and what keys do to it.
 
 use super::super::human::Style;
-use super::super::{jsonl, text};
+use super::super::{jsonl, names, text};
 use crate::model::finding::{Finding, Grade};
 use crate::model::flow::{Brief, FlowRecord};
+use crate::model::label::Label;
 use crate::model::packet::TcpFlags;
 use crate::model::pulse::{Pulse, Stats};
 use crate::model::side::Side;
@@ -257,11 +258,18 @@ impl View {
     fn latest(&self, story: &Story) -> Vec<String> {
         let mut order: Vec<usize> = (0..story.flows.len()).collect();
         order.sort_by_key(|&i| std::cmp::Reverse(story.flows.get(i).map(|f| (f.last.ts, f.id))));
-        let line = |i: usize| {
-            let label = story.labels.get(i).and_then(Option::as_ref);
-            story.flows.get(i).map(|f| super::super::human::flow_line(&self.style, f, label).trim_start().to_owned())
-        };
+        let line = |i: usize| story.flows.get(i).map(|f| self.flow_line(f, story.labels.get(i).and_then(Option::as_ref)));
         order.into_iter().take(KEEP).filter_map(line).collect()
+    }
+
+    /// What became of a flow comes first, and its addresses last: narrow terminals cut lines short.
+    fn flow_line(&self, f: &FlowRecord, label: Option<&Label>) -> String {
+        let hidden = label.is_some_and(|l| l.circumvention) && !self.style.show_circumvention;
+        let service = label.filter(|_| !hidden).map(|l| format!(" {} ({})", l.id, l.grade.name()));
+        let app = f.app.filter(|_| !hidden).unwrap_or("-");
+        let name = f.asked_name().map_or_else(String::new, |n| format!(" {n}"));
+        let (proto, outcome) = (f.proto.name(), names::outcome(f.outcome));
+        self.shown(&format!("{proto:<5} {outcome:<12} {app}{}{name}  {}", service.unwrap_or_default(), super::super::human::between(f)))
     }
 
     fn page_index(&self) -> usize {
