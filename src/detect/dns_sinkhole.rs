@@ -55,6 +55,9 @@ impl Detector for DnsSinkhole {
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let resolver = scene.flow.server.ip;
         let own = dns_talk::exchanges(scene.flow);
+        if own.is_empty() {
+            return None;
+        }
         let odd = |x: &Exchange<'_>| x.only_answer().is_some_and(|a| a.odd_address().is_some());
         if !own.iter().any(odd) && !dns_habit::ttls_vary(scene) {
             return None;
