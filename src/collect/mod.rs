@@ -21,7 +21,7 @@ pub use names::{Lead, Names};
 pub use near::{Neighbours, Used};
 pub use outcome::settle;
 pub use peers::{Leg, Peers};
-pub use quality::assess;
+pub use quality::{Sums, assess};
 pub use services::{Past, Titles, tally, tally_onto};
 
 use crate::model::flow::FlowRecord;

@@ -67,6 +67,9 @@ impl<'a> Names<'a> {
 
     /// Names that led the flow's client to its server, newest first. Aliases follow their question.
     pub fn leads(&self, flow: &FlowRecord) -> Vec<Lead<'a>> {
+        if self.by_pair.is_empty() {
+            return Vec::new();
+        }
         let Some(list) = self.by_pair.get(&(flow.client.ip, flow.server.ip)) else { return Vec::new() };
         let now = flow.first.ts;
         let fresh = || list.iter().rev().filter(|a| a.ts <= now && now <= a.until);

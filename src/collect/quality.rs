@@ -14,22 +14,20 @@ const NEAR: f64 = 0.05;
 /// Loss of the capture above which nothing is concluded from absence (0.5 %).
 const LOSS: f64 = 0.005;
 
-/// Judges a source by its flows.
-pub fn assess(source: &SourceFacts, flows: &[FlowRecord]) -> Quality {
-    let mut q = Quality::default();
-    let mut sums = Sums::default();
-    for f in flows {
-        sums.add(f);
-    }
-    q.tcp_flows = sums.tcp;
-    q.one_sided_share = ratio(sums.one_sided, sums.talked);
-    q.snaplen_cut = ratio(source.cut_frames, source.packets);
-    q.offload = sums.giant > 0;
-    q.capture_loss = ratio(sums.lost, sums.lost + sums.unique);
-    q.duplicates = ratio(sums.copies, sums.packets);
-    q.checksums_offloaded = sums.bad_checksums * 2 > sums.checksums && sums.checksums >= 4;
-    q.ttl_normalised = sums.ttl_normalised();
-    q.phone_vpn = phone_vpn(source, flows);
+/// Judges a source by its flows, and by what was counted of all of them.
+pub fn assess(source: &SourceFacts, flows: &[FlowRecord], sums: Sums) -> Quality {
+    let mut q = Quality {
+        tcp_flows: sums.tcp,
+        one_sided_share: ratio(sums.one_sided, sums.talked),
+        snaplen_cut: ratio(source.cut_frames, source.packets),
+        offload: sums.giant > 0,
+        capture_loss: ratio(sums.lost, sums.lost + sums.unique),
+        duplicates: ratio(sums.copies, sums.packets),
+        checksums_offloaded: sums.bad_checksums * 2 > sums.checksums && sums.checksums >= 4,
+        ttl_normalised: sums.ttl_normalised(),
+        phone_vpn: phone_vpn(source, flows, sums.owned),
+        ..Quality::default()
+    };
     (q.vantage, q.vantage_basis) = sums.vantage(&q);
     q.cannot_claim = cannot_claim(source, &q);
     q
@@ -38,8 +36,8 @@ pub fn assess(source: &SourceFacts, flows: &[FlowRecord]) -> Quality {
 /// Whether a VPN app on the phone made the capture and, ending connections itself, wrote the servers' headers: every packet of a server has TTL 64, no
 /// identification and may not be fragmented (`zdtun_make_iphdr` of PCAPdroid; other apps' stacks do alike). In root mode PCAPdroid names apps too, but
 /// records what came from the network. Without names of apps it takes a capture of bare IP packets in which public servers are no router away.
-fn phone_vpn(source: &SourceFacts, flows: &[FlowRecord]) -> bool {
-    let apps = !source.processes && flows.iter().any(|f| f.owner.is_some());
+fn phone_vpn(source: &SourceFacts, flows: &[FlowRecord], owned: bool) -> bool {
+    let apps = !source.processes && owned;
     let bare = !source.link_types.is_empty() && source.link_types.iter().all(|l| BARE.contains(l));
     if !apps && !bare {
         return false;
@@ -69,8 +67,11 @@ fn local(ip: IpAddr) -> bool {
     }
 }
 
+/// What is counted of all flows of a source.
 #[derive(Default)]
-struct Sums {
+pub struct Sums {
+    /// The capture names apps or processes.
+    owned: bool,
     tcp: u64,
     talked: u64,
     one_sided: u64,
@@ -90,7 +91,9 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, f: &FlowRecord) {
+    /// Counts a flow.
+    pub fn add(&mut self, f: &FlowRecord) {
+        self.owned |= f.owner.is_some();
         let Some(tcp) = &f.tcp else { return };
         self.tcp += 1;
         let (c, s) = (&tcp.side.client, &tcp.side.server);
@@ -124,6 +127,34 @@ impl Sums {
         }
         if let Some(syn_ack) = s.syn {
             self.server_ttls.entry(syn_ack.ttl).or_default().insert(network(f.server.ip));
+        }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn join(&mut self, other: Self) {
+        self.owned |= other.owned;
+        let numbers = [
+            (&mut self.tcp, other.tcp),
+            (&mut self.talked, other.talked),
+            (&mut self.one_sided, other.one_sided),
+            (&mut self.giant, other.giant),
+            (&mut self.lost, other.lost),
+            (&mut self.unique, other.unique),
+            (&mut self.copies, other.copies),
+            (&mut self.packets, other.packets),
+            (&mut self.checksums, other.checksums),
+            (&mut self.bad_checksums, other.bad_checksums),
+        ];
+        for (sum, n) in numbers {
+            *sum += n;
+        }
+        for side in Side::BOTH {
+            self.initial[side] += other.initial[side];
+            self.ttl_flows[side] += other.ttl_flows[side];
+        }
+        self.split.extend(other.split);
+        for (ttl, networks) in other.server_ttls {
+            self.server_ttls.entry(ttl).or_default().extend(networks);
         }
     }
 

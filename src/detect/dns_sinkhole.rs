@@ -55,17 +55,20 @@ impl Detector for DnsSinkhole {
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let resolver = scene.flow.server.ip;
         let own = dns_talk::exchanges(scene.flow);
+        let asked = |x: &Exchange<'_>| {
+            x.only_answer().is_some_and(|a| a.sense() == Sense::Addresses) && dns_talk::is_public_name(x.name) && x.asks_for_address()
+        };
+        if !own.iter().any(asked) {
+            return None;
+        }
         let odd = |x: &Exchange<'_>| x.only_answer().is_some_and(|a| a.odd_address().is_some());
         if !own.iter().any(odd) && !dns_habit::ttls_vary(scene) {
             return None;
         }
         let said = dns_talk::of_resolver(scene);
         let mut best: Option<Finding> = None;
-        for x in &own {
-            let Some(answer) = x.only_answer().filter(|a| a.sense() == Sense::Addresses) else { continue };
-            if !dns_talk::is_public_name(x.name) || !x.asks_for_address() {
-                continue;
-            }
+        for x in own.iter().filter(|x| asked(x)) {
+            let Some(answer) = x.only_answer() else { continue };
             let found = if dns_talk::is_private(resolver) {
                 from_private_resolver(scene, &said, x, answer)
             } else {

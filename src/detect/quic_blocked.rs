@@ -134,6 +134,9 @@ fn near(f: &FlowRecord, flow: &FlowRecord) -> bool {
     f.id != flow.id && f.first.ts.since(flow.last.ts) <= NEAR && flow.first.ts.since(f.last.ts) <= NEAR
 }
 
+/// Clients that try TCP beside or after QUIC have waited at least this long for an answer.
+const FELL_BACK: Span = Span::from_millis(400);
+
 fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     let flow = scene.flow;
     // At the server its own silence is what shows.
@@ -150,16 +153,21 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     let bursts = silence::bursts(sent.iter().map(|p| p.ts));
     let span = sent.last()?.ts.since(flow.first.ts);
     let quiet = scene.source.watched().map_or(Span::ZERO, |end| end.since(flow.last.ts));
-    let beside = Beside::of(scene);
-    let (other, same) = (scene.same_server_other_name(), scene.same_server_same_name());
+    let other = scene.same_server_other_name();
     // With every other name answered at this address, even a program that sends once and gives up shows something.
     let lone = bursts < 2 && quiet > Span::from_secs(3) && other.ok >= 5 && other.ok == other.n;
+    // Looking around costs more than counting: most flows end here.
+    if if bursts < 2 { !lone } else { span < FELL_BACK } {
+        return None;
+    }
+    let beside = Beside::of(scene);
     let repeated = bursts >= 3 && span >= Span::from_millis(900);
-    let fell_back = bursts >= 2 && span >= Span::from_millis(400) && beside.tcp.ok > 0;
+    let fell_back = bursts >= 2 && span >= FELL_BACK && beside.tcp.ok > 0;
     if !(repeated || fell_back || lone) {
         return None;
     }
     // The same name answered at the same address: what is lost now and then is not blocked.
+    let same = scene.same_server_same_name();
     let fails = same.n - same.ok + 1;
     if same.ok >= fails || silence::knocking(scene) {
         return None;

@@ -144,6 +144,9 @@ struct Story<'a> {
 impl<'a> Story<'a> {
     fn of(scene: &Scene<'a>) -> Option<Self> {
         let flow = scene.flow;
+        if !failed(flow) {
+            return None;
+        }
         let pair: Vec<&FlowRecord> =
             scene.kin.with_server(flow.server.ip).filter(|f| f.client.ip == flow.client.ip && f.tcp.is_some()).collect();
         let kin = || pair.iter().copied().filter(|f| f.server.port == flow.server.port);
@@ -186,11 +189,19 @@ impl<'a> Story<'a> {
 /// An attempt that fails although it does nothing that was punished: its SYN is not answered; or it asks for something harmless, which
 /// goes well at this server at other times, and dies in the same way as the trigger.
 fn punished(f: &FlowRecord, trigger: &FlowRecord, pair: &[&FlowRecord]) -> bool {
-    let Some(tcp) = f.tcp.as_deref() else { return false };
-    if f.outcome == Outcome::SilentSyn {
-        return tcp.side.client.syns >= 2;
+    if !failed(f) || f.outcome == Outcome::SilentSyn {
+        return failed(f);
     }
     let Some(name) = f.asked_name().filter(|n| Some(*n) != trigger.asked_name()) else { return false };
-    let alike = f.outcome == trigger.outcome && matches!(f.outcome, Outcome::SilentHello | Outcome::Reset) && tcp.side.server.unique == 0;
-    alike && pair.iter().any(|g| g.asked_name() == Some(name) && g.outcome == Outcome::Ok)
+    f.outcome == trigger.outcome && pair.iter().any(|g| g.asked_name() == Some(name) && g.outcome == Outcome::Ok)
+}
+
+/// Whether an attempt failed in a way that may be a punishment, by itself.
+fn failed(f: &FlowRecord) -> bool {
+    let Some(tcp) = f.tcp.as_deref() else { return false };
+    match f.outcome {
+        Outcome::SilentSyn => tcp.side.client.syns >= 2,
+        Outcome::SilentHello | Outcome::Reset => tcp.side.server.unique == 0,
+        _ => false,
+    }
 }

@@ -202,9 +202,18 @@ pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, 
 /// The story as far as it needs no judgement: order, outcomes, quality, names, labels.
 pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     collect::order(&mut flows);
-    collect::settle(&mut flows, source.watched().unwrap_or(Time::from_nanos(0)));
-    source.quality = collect::assess(&source, &flows);
-    detect::limits(&mut flows);
+    // Flows lie all over memory: what is done for each by itself is done in one visit.
+    let end = source.watched().unwrap_or(Time::from_nanos(0));
+    let parts = split::over_mut(threads, &mut flows, |flows| {
+        let mut sums = collect::Sums::default();
+        collect::settle(flows, end);
+        flows.iter().for_each(|f| sums.add(f));
+        detect::limits(flows);
+        sums
+    });
+    let mut sums = collect::Sums::default();
+    parts.into_iter().for_each(|part| sums.join(part));
+    source.quality = collect::assess(&source, &flows, sums);
     let (labels, dns_names) = label_all(&flows, book, threads);
     Story { source, flows, labels, dns_names, ..Story::default() }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Items handled at a time: enough that handing them out costs nothing, few enough that all threads end together.
 const STEP: usize = 2_048;
@@ -24,8 +25,30 @@ pub(super) fn over<T: Send>(threads: usize, n: usize, work: impl Fn(Range<usize>
             done.push((k, piece(k)));
         }
     };
+    together(threads.min(pieces), &take)
+}
+
+/// The same where the work changes the items.
+pub(super) fn over_mut<I: Send, T: Send>(threads: usize, items: &mut [I], work: impl Fn(&mut [I]) -> T + Sync) -> Vec<T> {
+    let pieces = items.len().div_ceil(STEP);
+    if threads < 2 || pieces < 2 {
+        return items.chunks_mut(STEP).map(work).collect();
+    }
+    let left = Mutex::new(items.chunks_mut(STEP).enumerate());
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let Some((k, piece)) = left.lock().unwrap_or_else(PoisonError::into_inner).next() else { return done };
+            done.push((k, work(piece)));
+        }
+    };
+    together(threads.min(pieces), &take)
+}
+
+/// Lets so many threads take pieces until there are none, this one among them, and puts what they made into order.
+fn together<T: Send>(threads: usize, take: &(impl Fn() -> Vec<(usize, T)> + Sync)) -> Vec<T> {
     let mut all: Vec<(usize, T)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(pieces)).map(|_| scope.spawn(take)).collect();
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(take)).collect();
         let mut all = take();
         for other in others {
             match other.join() {
@@ -49,6 +72,13 @@ mod tests {
             for threads in 1..5 {
                 let got: Vec<usize> = over(threads, n, |range| range.collect::<Vec<_>>()).concat();
                 assert_eq!(got, (0..n).collect::<Vec<_>>());
+                let mut items = got.clone();
+                let changed = over_mut(threads, &mut items, |piece| {
+                    piece.iter_mut().for_each(|i| *i += 1);
+                    piece.to_vec()
+                });
+                assert_eq!(changed.concat(), items);
+                assert_eq!(items, (1..=n).collect::<Vec<_>>());
             }
         }
     }

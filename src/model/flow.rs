@@ -285,38 +285,53 @@ pub struct Conflict {
 /// Most conflicts kept per flow.
 pub const CONFLICTS_MAX: usize = 8;
 
-/// Distinct TTLs of one side with their counts (at most 6 kept; the rest in `other`).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+/// Distinct TTLs of one side with their counts (at most 6 kept; the rest in `other`). Nearly every side has one.
+#[derive(Clone, Default, Debug)]
 pub struct TtlBook {
-    /// (TTL, packets), in order of first appearance; unused entries have count 0.
-    pub seen: [(u8, u32); 6],
-    /// Packets with further TTLs.
-    pub other: u32,
+    /// (TTL, packets) of the first one; count 0 if there was none.
+    first: (u8, u32),
+    further: Rare<FurtherTtls>,
+}
+
+/// TTLs of one side besides its first.
+#[derive(Clone, Debug)]
+struct FurtherTtls {
+    /// In order of first appearance; unused entries have count 0.
+    seen: [(u8, u32); 5],
+    /// Packets with still others.
+    other: u32,
+}
+
+impl Blank for FurtherTtls {
+    const BLANK: &'static Self = &Self { seen: [(0, 0); 5], other: 0 };
 }
 
 impl TtlBook {
     /// Counts one packet.
     pub fn add(&mut self, ttl: u8) {
-        for e in &mut self.seen {
-            if e.1 == 0 || e.0 == ttl {
-                *e = (ttl, e.1.saturating_add(1));
-                return;
-            }
+        if self.first.1 == 0 || self.first.0 == ttl {
+            self.first = (ttl, self.first.1.saturating_add(1));
+            return;
         }
-        self.other = self.other.saturating_add(1);
+        let further = &mut *self.further;
+        match further.seen.iter_mut().find(|e| e.1 == 0 || e.0 == ttl) {
+            Some(e) => *e = (ttl, e.1.saturating_add(1)),
+            None => further.other = further.other.saturating_add(1),
+        }
     }
     /// The most frequent TTL (first seen wins a tie).
     pub fn mode(&self) -> Option<u8> {
-        let best = self.seen.iter().filter(|e| e.1 > 0).rev().max_by_key(|e| e.1)?;
-        Some(best.0)
+        // `max_by_key` keeps the last of equals, so the count decides, then the place counted from the end.
+        let best = self.iter().enumerate().max_by_key(|(at, e)| (e.1, std::cmp::Reverse(*at)))?;
+        Some(best.1.0)
     }
     /// Whether a TTL was seen within ±`tolerance`.
     pub fn has_near(&self, ttl: u8, tolerance: u8) -> bool {
-        self.seen.iter().any(|e| e.1 > 0 && e.0.abs_diff(ttl) <= tolerance)
+        self.iter().any(|e| e.0.abs_diff(ttl) <= tolerance)
     }
-    /// Entries in use.
+    /// Entries in use, in order of first appearance.
     pub fn iter(&self) -> impl Iterator<Item = (u8, u32)> + '_ {
-        self.seen.iter().copied().filter(|e| e.1 > 0)
+        std::iter::once(self.first).chain(self.further.seen.iter().copied()).filter(|e| e.1 > 0)
     }
 }
 
@@ -361,22 +376,8 @@ pub struct TcpSide {
     pub acked: Pos,
     /// Distinct payload bytes seen.
     pub unique: u64,
-    /// Segments that carried only bytes seen before (probes and copies not counted).
-    pub retransmitted: u32,
-    /// Bytes in them.
-    pub retransmitted_bytes: u64,
     /// Segments of payload (copies not counted).
     pub data_segments: u32,
-    /// Segments that filled a hole.
-    pub filled: u32,
-    /// Exact copies within a few milliseconds, resets not counted.
-    pub copies: u32,
-    /// Payload bytes never seen although the peer acknowledged them (lost by the capture).
-    pub capture_lost: u64,
-    /// Payload bytes never seen and never acknowledged.
-    pub missing: u64,
-    /// Window-zero announcements by this side.
-    pub zero_windows: u32,
     /// FIN position and its first frame.
     pub fin: Option<(Pos, Moment)>,
     /// Resets sent.
@@ -399,16 +400,8 @@ pub struct TcpSide {
     pub ttl: TtlBook,
     /// Round trips measured on this side's data: from the capture point to the other side and back.
     pub rtt: Rtt,
-    /// Segments longer than the peer's MSS (offloading at the capture host).
-    pub giant: u32,
-    /// Keepalives and window probes.
-    pub probes: u32,
-    /// Packets with bad checksum among those checked.
-    pub bad_checksums: u32,
     /// Packets whose checksum was checked.
     pub checksums: u32,
-    /// Segments set aside as made not to be accepted.
-    pub aside: u32,
     /// What it sent since the peer's last packet.
     pub unanswered: Unanswered,
     /// How often it repeated the first of its bytes that was not acknowledged at the time.
@@ -417,8 +410,67 @@ pub struct TcpSide {
     pub last_packet: Option<Moment>,
     /// Last of these with payload, SYN, FIN or a probe.
     pub last_asking: Option<Moment>,
+    /// What most sides have nothing of; its fields are read as if they were fields of this.
+    pub troubles: Rare<Troubles>,
+}
+
+impl std::ops::Deref for TcpSide {
+    type Target = Troubles;
+    fn deref(&self) -> &Troubles {
+        &self.troubles
+    }
+}
+
+impl std::ops::DerefMut for TcpSide {
+    fn deref_mut(&mut self) -> &mut Troubles {
+        &mut self.troubles
+    }
+}
+
+/// What went wrong, or was out of the ordinary, with the packets of one side. Written to only when there is something to count.
+#[derive(Clone, Debug)]
+pub struct Troubles {
+    /// Segments that carried only bytes seen before (probes and copies not counted).
+    pub retransmitted: u32,
+    /// Bytes in them.
+    pub retransmitted_bytes: u64,
+    /// Segments that filled a hole.
+    pub filled: u32,
+    /// Exact copies within a few milliseconds, resets not counted.
+    pub copies: u32,
+    /// Payload bytes never seen although the peer acknowledged them (lost by the capture).
+    pub capture_lost: u64,
+    /// Payload bytes never seen and never acknowledged.
+    pub missing: u64,
+    /// Window-zero announcements by this side.
+    pub zero_windows: u32,
+    /// Segments longer than the peer's MSS (offloading at the capture host).
+    pub giant: u32,
+    /// Keepalives and window probes.
+    pub probes: u32,
+    /// Packets with bad checksum among those checked.
+    pub bad_checksums: u32,
+    /// Segments set aside as made not to be accepted.
+    pub aside: u32,
     /// Packets, resets excluded, whose acknowledgement covered bytes never seen.
     pub acks_unseen: u32,
+}
+
+impl Blank for Troubles {
+    const BLANK: &'static Self = &Self {
+        retransmitted: 0,
+        retransmitted_bytes: 0,
+        filled: 0,
+        copies: 0,
+        capture_lost: 0,
+        missing: 0,
+        zero_windows: 0,
+        giant: 0,
+        probes: 0,
+        bad_checksums: 0,
+        aside: 0,
+        acks_unseen: 0,
+    };
 }
 
 impl TcpSide {

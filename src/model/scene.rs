@@ -110,8 +110,8 @@ impl<'a> Scene<'a> {
         let server: Endpoint = self.flow.server;
         let mut c = Control::new("same_server_other_name");
         for f in self.kin.with_server(server.ip) {
-            let other = f.asked_name();
-            if f.id != self.flow.id && f.server.port == server.port && f.proto == self.flow.proto && other.is_some() && other != name {
+            let here = f.id != self.flow.id && f.server.port == server.port && f.proto == self.flow.proto;
+            if here && f.outcome != Outcome::Unknown && f.asked_name().is_some_and(|other| Some(other) != name) {
                 count(&mut c, f);
             }
         }
@@ -123,7 +123,8 @@ impl<'a> Scene<'a> {
         let name = self.flow.asked_name();
         let mut c = Control::new("same_server_same_name");
         for f in self.kin.with_server(self.flow.server.ip) {
-            if f.id != self.flow.id && f.server.port == self.flow.server.port && f.proto == self.flow.proto && f.asked_name() == name {
+            let here = f.id != self.flow.id && f.server.port == self.flow.server.port && f.proto == self.flow.proto;
+            if here && f.outcome != Outcome::Unknown && f.asked_name() == name {
                 count(&mut c, f);
             }
         }

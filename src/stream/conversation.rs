@@ -159,8 +159,9 @@ impl Conversation {
             let half = &mut self.half[side];
             while let Some(hole) = half.hole() {
                 let (lost, missing) = split(hole, acked);
-                self.record.side[side].capture_lost = self.record.side[side].capture_lost.saturating_add(lost);
-                self.record.side[side].missing = self.record.side[side].missing.saturating_add(missing);
+                let s = &mut self.record.side[side];
+                s.capture_lost = s.capture_lost.saturating_add(lost);
+                s.missing = s.missing.saturating_add(missing);
                 half.skip_to(hole.to);
             }
             // Acknowledged beyond everything seen, FIN aside.
@@ -292,7 +293,9 @@ impl Conversation {
     fn count_checksum(&mut self, side: Side, bad: bool) {
         let s = &mut self.record.side[side];
         s.checksums = s.checksums.saturating_add(1);
-        s.bad_checksums = s.bad_checksums.saturating_add(u32::from(bad));
+        if bad {
+            s.bad_checksums = s.bad_checksums.saturating_add(1);
+        }
     }
 
     /// Desync tools send data that the server must not accept, to confuse boxes on the path.

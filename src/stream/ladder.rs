@@ -15,9 +15,9 @@ impl LadderBook {
     /// Adds a packet.
     pub fn add(&mut self, packet: Brief) {
         if self.head.len() < LADDER_HEAD {
-            // Most flows are short: room grows by two up to eight packets.
-            if self.head.len() == self.head.capacity() && self.head.len() < 8 {
-                self.head.reserve_exact(2);
+            // Most flows are short: room for two, four, eight packets, then for four more at a time.
+            if self.head.len() == self.head.capacity() {
+                self.head.reserve_exact(self.head.len().clamp(2, 4));
             }
             self.head.push(packet);
             return;
