@@ -239,8 +239,9 @@ impl Measured<'_> {
         if !self.extreme && !slowed && !self.tight && p.windows < enough {
             return false;
         }
-        // A stream that rests now and then loses as others do.
-        if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !self.p.one_rate_despite_loss() && self.error_share() > 0.05 {
+        // A stream that rests now and then loses as others do; and where nothing was faster at the same time, a line that loses hits all alike.
+        let unsure = self.error_share() > 0.05 || (controls.meanwhile == 0 && !self.datagrams);
+        if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !p.one_rate_despite_loss() && unsure {
             return false;
         }
         // Drops that hold a rate come as long as it is held.
