@@ -1,7 +1,8 @@
 //! What became of each app's or process's connections, where the capture names them.
 
+use super::services::{Sum, hindered, verdict};
 use crate::model::finding::Finding;
-use crate::model::flow::{FlowRecord, Outcome};
+use crate::model::flow::FlowRecord;
 use crate::model::label::{Label, LabelGrade};
 use crate::model::story::AppState;
 use std::collections::BTreeMap;
@@ -11,39 +12,41 @@ const APPS_MAX: usize = 1024;
 
 /// One row per app, in the order of their names.
 pub fn apps(flows: &[FlowRecord], labels: &[Option<Label>], findings: &[Finding]) -> Vec<AppState> {
-    let mut rows: BTreeMap<&str, AppState> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, (AppState, Sum<'_>)> = BTreeMap::new();
     let mut about: hashbrown::HashMap<_, Vec<&Finding>> = hashbrown::HashMap::new();
     for finding in findings {
         for id in &finding.flows {
             about.entry(*id).or_default().push(finding);
         }
     }
+    let hindered = hindered(findings);
     for (flow, label) in flows.iter().zip(labels) {
         let Some(owner) = flow.owner.as_deref() else { continue };
         if rows.len() >= APPS_MAX && !rows.contains_key(owner) {
             continue;
         }
-        let row = rows.entry(owner).or_default();
+        let (row, sum) = rows.entry(owner).or_default();
         row.name = owner.into();
-        row.flows += 1;
-        row.attempts += u64::from(flow.outcome != Outcome::Unknown);
-        row.ok += u64::from(flow.outcome == Outcome::Ok);
+        sum.count(flow, hindered.contains(&flow.id));
         if let Some(label) = label.as_ref().filter(|l| l.grade >= LabelGrade::Possible)
             && !row.services.contains(&label.id)
         {
             row.services.push(label.id.clone());
         }
         for finding in about.get(&flow.id).into_iter().flatten() {
-            if !row.findings.contains(&finding.id) {
-                row.findings.push(finding.id.clone());
+            if !sum.findings.iter().any(|f| f.id == finding.id) {
+                sum.findings.push(finding);
             }
         }
     }
-    let mut out: Vec<AppState> = rows.into_values().collect();
-    for row in &mut out {
-        row.failed = row.attempts - row.ok;
+    let mut out = Vec::with_capacity(rows.len());
+    for (mut row, sum) in rows.into_values() {
+        (row.state, row.because, row.unless) = verdict(&sum);
+        (row.attempts, row.ok, row.failed, row.flows) = (sum.attempts, sum.ok, sum.failed, sum.flows);
+        row.findings = sum.findings.iter().map(|f| f.id.clone()).collect();
         row.services.sort_unstable();
         row.findings.sort_unstable();
+        out.push(row);
     }
     out
 }

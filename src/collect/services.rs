@@ -5,7 +5,7 @@
 //! finding, are no verdict about the network.
 
 use crate::model::finding::{Finding, Grade, Kind};
-use crate::model::flow::{FlowRecord, Outcome};
+use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::label::{Label, LabelGrade, Role};
 use crate::model::story::{ServiceState, State};
 use crate::model::time::Time;
@@ -22,13 +22,7 @@ const ENOUGH: u64 = 2;
 struct Row<'a> {
     title: &'a str,
     circumvention: bool,
-    attempts: u64,
-    ok: u64,
-    failed: u64,
-    flows: u64,
-    /// When attempts that brought something of the server began.
-    worked: Vec<Time>,
-    findings: Vec<&'a Finding>,
+    sum: Sum<'a>,
 }
 
 /// What flows had come to that a live capture no longer keeps.
@@ -83,9 +77,7 @@ pub fn tally_onto(
 ) -> Vec<ServiceState> {
     let mut rows: BTreeMap<(&str, Option<Role>), Row<'_>> = BTreeMap::new();
     for ((id, role), gone) in &past.rows {
-        let row = Row {
-            title: &gone.title,
-            circumvention: gone.circumvention,
+        let sum = Sum {
             attempts: gone.attempts,
             ok: gone.ok,
             failed: gone.attempts - gone.ok,
@@ -93,29 +85,15 @@ pub fn tally_onto(
             worked: gone.worked.into_iter().collect(),
             findings: Vec::new(),
         };
-        rows.insert((id, *role), row);
+        rows.insert((id, *role), Row { title: &gone.title, circumvention: gone.circumvention, sum });
     }
     // What a finding is about did not work, whatever came of it in the end.
-    let hindered: hashbrown::HashSet<_> = findings.iter().filter(|f| hinders(f)).flat_map(|f| f.flows.iter().copied()).collect();
+    let hindered = hindered(findings);
     for (flow, label) in flows.iter().zip(labels) {
         let Some(label) = label.as_ref().filter(|l| l.grade >= LabelGrade::Possible) else { continue };
         let row = rows.entry((&label.id, label.role)).or_default();
         (row.title, row.circumvention) = (&label.title, label.circumvention);
-        row.flows += 1;
-        match flow.outcome {
-            Outcome::Unknown => {}
-            Outcome::Ok => {
-                row.attempts += 1;
-                row.ok += 1;
-                if flow.totals.server.payload > 0 && !hindered.contains(&flow.id) {
-                    row.worked.push(flow.first.ts);
-                }
-            }
-            _ => {
-                row.attempts += 1;
-                row.failed += 1;
-            }
-        }
+        row.sum.count(flow, hindered.contains(&flow.id));
     }
     for finding in findings {
         let by_flow = finding.flows.iter().filter_map(|id| {
@@ -131,13 +109,18 @@ pub fn tally_onto(
                 rows.insert((id, role), Row { title, circumvention, ..Row::default() });
             }
             if let Some(row) = rows.get_mut(&(id, role))
-                && !row.findings.iter().any(|f| f.id == finding.id)
+                && !row.sum.findings.iter().any(|f| f.id == finding.id)
             {
-                row.findings.push(finding);
+                row.sum.findings.push(finding);
             }
         }
     }
     rows.into_iter().map(|((id, role), row)| state(id, role, &row)).collect()
+}
+
+/// Flows that findings say were kept from working.
+pub(super) fn hindered(findings: &[Finding]) -> hashbrown::HashSet<FlowId> {
+    findings.iter().filter(|f| hinders(f)).flat_map(|f| f.flows.iter().copied()).collect()
 }
 
 /// Whether what a finding says keeps a service from working at all.
@@ -145,11 +128,45 @@ fn hinders(f: &Finding) -> bool {
     f.kind != Kind::Throttling && !matches!(f.mechanism, "late" | "media_degraded")
 }
 
-fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
-    let worst = row.findings.iter().max_by_key(|f| (hinders(f), f.grade));
-    let (attempts, ok, failed) = (row.attempts, row.ok, row.failed);
+/// What connections came to, all of one service or all of one app.
+#[derive(Default)]
+pub(super) struct Sum<'a> {
+    pub attempts: u64,
+    pub ok: u64,
+    pub failed: u64,
+    pub flows: u64,
+    /// When attempts that brought something of the server began.
+    pub worked: Vec<Time>,
+    pub findings: Vec<&'a Finding>,
+}
+
+impl Sum<'_> {
+    /// Counts a flow.
+    pub(super) fn count(&mut self, flow: &FlowRecord, hindered: bool) {
+        self.flows += 1;
+        match flow.outcome {
+            Outcome::Unknown => {}
+            Outcome::Ok => {
+                self.attempts += 1;
+                self.ok += 1;
+                if flow.totals.server.payload > 0 && !hindered {
+                    self.worked.push(flow.first.ts);
+                }
+            }
+            _ => {
+                self.attempts += 1;
+                self.failed += 1;
+            }
+        }
+    }
+}
+
+/// The state, because, unless.
+pub(super) fn verdict(sum: &Sum<'_>) -> (State, String, String) {
+    let worst = sum.findings.iter().max_by_key(|f| (hinders(f), f.grade));
+    let (attempts, ok, failed) = (sum.attempts, sum.ok, sum.failed);
     // The service at large works if anything of it worked once the interference had begun.
-    let works = worst.is_some_and(|f| row.worked.iter().any(|t| *t >= f.started));
+    let works = worst.is_some_and(|f| sum.worked.iter().any(|t| *t >= f.started));
     let state = match worst.map(|f| (f.grade, hinders(f))) {
         Some((Grade::Confirmed, true)) if !works => State::Blocked,
         Some((Grade::Likely, true)) if !works => State::LikelyBlocked,
@@ -171,7 +188,7 @@ fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
         }
         (Some(f), _) => format!("{failed} of {attempts} attempts failed; {} ({}, {})", f.kind.name(), f.mechanism, f.grade.name()),
         (None, State::Ok) => format!("{ok} of {attempts} attempts succeeded and no interference was seen"),
-        (None, State::Insufficient) => format!("{} flows, {attempts} of them complete enough to judge", row.flows),
+        (None, State::Insufficient) => format!("{} flows, {attempts} of them complete enough to judge", sum.flows),
         (None, _) => format!("{failed} of {attempts} attempts failed without a sign of interference"),
     };
     let unless = match (worst, state) {
@@ -183,16 +200,21 @@ fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
         (None, State::Ok) => "other flows of it, not in this capture, were hindered".to_owned(),
         (None, _) => "the server or the line was at fault, or the capture is too short".to_owned(),
     };
+    (state, because, unless)
+}
+
+fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
+    let (state, because, unless) = verdict(&row.sum);
     ServiceState {
         id: id.into(),
         title: row.title.into(),
         role,
         state,
-        attempts,
-        ok,
-        failed,
-        flows: row.flows,
-        findings: row.findings.iter().map(|f| f.id.clone()).collect(),
+        attempts: row.sum.attempts,
+        ok: row.sum.ok,
+        failed: row.sum.failed,
+        flows: row.sum.flows,
+        findings: row.sum.findings.iter().map(|f| f.id.clone()).collect(),
         because,
         unless,
         circumvention: row.circumvention,

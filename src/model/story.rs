@@ -6,7 +6,7 @@ use super::label::{Label, Role};
 use super::source::SourceFacts;
 
 /// State of a service and role in one capture (contract §3).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum State {
     /// Attempts succeeded and nothing speaks against it.
     Ok,
@@ -19,6 +19,7 @@ pub enum State {
     /// Failures without any sign of interference.
     Down,
     /// Too little was seen to say.
+    #[default]
     Insufficient,
 }
 
@@ -70,6 +71,12 @@ pub struct ServiceState {
 pub struct AppState {
     /// App, package or process, as the capture names it.
     pub name: Box<str>,
+    /// State of its connections, whatever service they went to.
+    pub state: State,
+    /// Why this state, one sentence.
+    pub because: String,
+    /// What would change it, one sentence.
+    pub unless: String,
     /// Flows that tried (outcomes that can be judged).
     pub attempts: u64,
     /// Of these, well ended.

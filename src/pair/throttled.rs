@@ -352,6 +352,9 @@ fn bps(bytes: u64, bins: usize) -> Option<u64> {
     u64::try_from(i128::from(bytes) * 8 * 1_000_000_000 / ns).ok()
 }
 
+/// Tenths: how far the upper quarter of the stretches may lie above the lower one.
+const ONE_RATE: u64 = 16;
+
 /// The rate at which bytes arrived while they were held back, bits per second: the median of stretches that begin and end with it.
 fn rate(mine: &Load, when: &[usize]) -> Option<u64> {
     let mut bins = when.to_vec();
@@ -366,5 +369,7 @@ fn rate(mine: &Load, when: &[usize]) -> Option<u64> {
         }
     }
     all.sort_unstable();
-    (all.len() >= 2).then(|| all.get(all.len() / 2).copied()).flatten()
+    // Stretches that differ are not a rate: between some of the losses the bucket was not empty, or they were no bucket's.
+    let (low, high) = (*all.get(all.len() / 4)?, *all.get(all.len() * 3 / 4)?);
+    (all.len() >= 2 && high <= low.saturating_mul(ONE_RATE) / 10).then(|| all.get(all.len() / 2).copied()).flatten()
 }

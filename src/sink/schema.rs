@@ -427,6 +427,9 @@ fn app() -> Fields {
     vec![
         ("source", source_id()),
         ("name", text()),
+        ("state", one_of(STATES)),
+        ("because", text()),
+        ("unless", text()),
         ("n", object(vec![("attempts", count()), ("ok", count()), ("failed", count())])),
         ("flows", count()),
         ("services", list(text())),

@@ -299,7 +299,14 @@ pub fn apps(told: &Told, style: &Style) -> Option<Markup> {
         .take(APPS_MAX)
         .map(|(name, a)| {
             let services: Vec<String> = a.services.iter().filter(|id| !hidden(id)).map(|id| title(id)).collect();
-            vec![text::cut(name, 80, false), text::grouped(a.attempts), text::grouped(a.ok), text::grouped(a.failed), services.join(", ")]
+            vec![
+                text::cut(name, 80, false),
+                words::state(a.state).1.to_owned(),
+                text::grouped(a.attempts),
+                text::grouped(a.ok),
+                text::grouped(a.failed),
+                services.join(", "),
+            ]
         })
         .collect();
     (!cells.is_empty()).then(|| {
@@ -307,7 +314,7 @@ pub fn apps(told: &Told, style: &Style) -> Option<Markup> {
             section {
                 h2 { "Apps" }
                 div.scroll tabindex="0" role="region" aria-label="Apps" {
-                    (draw::table("Connections by the app that made them, as the capture names it", &["app", "#attempts", "#went well", "#failed", "services"], &cells))
+                    (draw::table("Connections by the app that made them, as the capture names it", &["app", "state", "#attempts", "#went well", "#failed", "services"], &cells))
                 }
                 @if rows.len() > cells.len() { p.dim { "and " (rows.len() - cells.len()) " more." } }
             }

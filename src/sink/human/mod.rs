@@ -250,6 +250,10 @@ impl Told {
         }
         for a in &story.apps {
             let row = self.apps.entry(a.name.clone()).or_default();
+            if weight(a.state) >= weight(row.state) {
+                row.state = a.state;
+                row.because.clone_from(&a.because);
+            }
             row.attempts += a.attempts;
             row.ok += a.ok;
             row.failed += a.failed;

@@ -205,12 +205,20 @@ fn apps(style: &Style, told: &Told) -> Vec<String> {
     let name_width = rows.iter().take(max).map(|(n, _)| text::columns(&style.shown(n))).max().unwrap_or(0).clamp(7, 40);
     lines.push(style.paint(
         Paint::Bold,
-        &cut(&format!("  {} {:>5} {:>6}  SERVICES", fit("APP", name_width, style.ascii), "OK", "FAILED"), style.width, style.ascii),
+        &cut(
+            &format!("  {} {:<14} {:>5} {:>6}  SERVICES", fit("APP", name_width, style.ascii), "STATE", "OK", "FAILED"),
+            style.width,
+            style.ascii,
+        ),
     ));
     for (name, a) in rows.iter().take(max) {
         let numbers = format!("{:>5} {:>6}", grouped(a.ok), grouped(a.failed));
-        let line = format!("  {} {numbers}  {}", fit(&style.shown(name), name_width, style.ascii), style.shown(&a.services.join(" ")));
-        lines.push(cut(line.trim_end(), style.width, style.ascii));
+        let (symbol, paint) = sign(a.state, style.ascii);
+        let name = fit(&style.shown(name), name_width, style.ascii);
+        let state = style.paint(paint, &format!("{symbol} {name} {:<14}", a.state.name().replace('_', " ")));
+        let used = 2 + name_width + 1 + 14 + 1 + text::columns(&numbers) + 2;
+        let services = cut(&style.shown(&a.services.join(" ")), style.width.saturating_sub(used), style.ascii);
+        lines.push(format!("{state} {numbers}  {services}").trim_end().to_owned());
     }
     lines.extend(left_out(style, rows.len().saturating_sub(max), "", 0));
     lines
@@ -236,8 +244,9 @@ pub(in crate::sink) fn row_name(r: &Row) -> String {
     }
 }
 
-fn service_row(style: &Style, r: &Row, name_width: usize, reason_rows: usize) -> Vec<String> {
-    let (symbol, plain, paint) = match r.state {
+/// A state as a sign, which repeats what the word beside it says.
+const fn sign(state: State, ascii: bool) -> (&'static str, Paint) {
+    let (symbol, plain, paint) = match state {
         State::Ok => ("✓", "+", Paint::Green),
         State::Impaired => ("~", "~", Paint::Yellow),
         State::LikelyBlocked => ("!", "!", Paint::Red),
@@ -245,7 +254,11 @@ fn service_row(style: &Style, r: &Row, name_width: usize, reason_rows: usize) ->
         State::Down => ("▼", "v", Paint::Yellow),
         State::Insufficient => ("?", "?", Paint::Dim),
     };
-    let symbol = if style.ascii { plain } else { symbol };
+    (if ascii { plain } else { symbol }, paint)
+}
+
+fn service_row(style: &Style, r: &Row, name_width: usize, reason_rows: usize) -> Vec<String> {
+    let (symbol, paint) = sign(r.state, style.ascii);
     let word = r.state.name().replace('_', " ");
     let name = fit(&style.shown(&row_name(r)), name_width, style.ascii);
     let mut because = if r.state == State::Ok { String::new() } else { r.because.clone() };

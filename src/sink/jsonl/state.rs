@@ -145,6 +145,9 @@ impl<W: Output> Jsonl<W> {
         let j = &mut self.json;
         j.key("source").plain(format_args!("s{source}"));
         j.key("name").str(&a.name);
+        j.key("state").str(a.state.name());
+        j.key("because").str(&a.because);
+        j.key("unless").str(&a.unless);
         j.key("n").open();
         j.key("attempts").int(a.attempts);
         j.key("ok").int(a.ok);
