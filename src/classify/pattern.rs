@@ -146,7 +146,6 @@ fn nested(flow: &FlowRecord) -> Option<FrameNo> {
     if flow.proto != Proto::TCP {
         return None;
     }
-    let all = bursts(flow, false);
     // Behind TLS the outer handshake comes first: hello, answer, Finished. Otherwise the inner one may begin at once, behind an address.
     let tls = flow.notes.client_hello().is_some();
     let opaque = flow.notes.list.iter().any(|n| matches!(n.fact, Fact::Shape(Shape::Opaque)));
@@ -155,6 +154,11 @@ fn nested(flow: &FlowRecord) -> Option<FrameNo> {
         (_, true) => 0,
         _ => return None,
     };
+    // Four bursts from there on, each of a packet at least.
+    if flow.ladder.head.len() < from + 4 {
+        return None;
+    }
+    let all = bursts(flow, false);
     let at = |i: usize, side: Side| all.get(i).filter(|b| b.side == side);
     (from..from + 3)
         .find(|i| {

@@ -250,18 +250,40 @@ fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
     let wanted: Vec<&str> = within.keys().copied().collect();
     let longest = Span::from_secs(i64::from(within.values().copied().max().unwrap_or(0)));
     let neighbours = collect::Neighbours::of(flows, &labels, &wanted);
-    for (i, flow) in flows.iter().enumerate() {
-        let Some(first) = labels.get(i) else { continue };
-        let leg = if first.is_none() { peers.leg(flow) } else { None };
+    let again = |i: usize, flow: &FlowRecord, companion: Option<Companion<'_>>| {
         let used = neighbours.before(flow, longest);
-        if leg.is_none() && used.is_empty() {
-            continue;
+        if companion.is_none() && used.is_empty() {
+            return None;
         }
-        let service = leg.and_then(|leg| labels.get(leg.flow)?.as_ref().map(|l| l.id.clone()));
-        let companion =
-            leg.zip(service.as_deref()).map(|(leg, service)| Companion { service, frame: leg.frame, same_socket: leg.same_socket });
         let near: Vec<Near<'_>> = used.iter().map(|u| Near { service: u.service, frame: u.frame, ago: u.ago }).collect();
-        let label = book.label_beside(flow, &dns_leads(&names.leads(flow)), Beside { companion, near: &near });
+        Some((i, book.label_beside(flow, &dns_leads(&names.leads(flow)), Beside { companion, near: &near })))
+    };
+    // Legs have no label of their own and lean on those of calls, which are no legs: so all others come first.
+    let parts = split::over(threads, flows.len(), |range| {
+        let (mut changed, mut legs) = (Vec::new(), Vec::new());
+        for (i, flow) in flows.iter().enumerate().take(range.end).skip(range.start) {
+            match peers.leg(flow).filter(|_| labels.get(i).is_some_and(Option::is_none)) {
+                Some(leg) => legs.push((i, leg)),
+                None => changed.extend(again(i, flow, None)),
+            }
+        }
+        (changed, legs)
+    });
+    let (mut changed, mut legs) = (Vec::new(), Vec::new());
+    for (of_part, legs_of_part) in parts {
+        changed.extend(of_part);
+        legs.extend(legs_of_part);
+    }
+    let mut newer = Vec::new();
+    for (i, leg) in legs {
+        // A call that came before the leg is known with its company.
+        let at = changed.binary_search_by_key(&leg.flow, |(at, _)| *at).ok().filter(|_| leg.flow < i);
+        let better = at.and_then(|at| changed.get(at)).map(|(_, label)| label);
+        let service = better.or(labels.get(leg.flow)).and_then(|l| Some(l.as_ref()?.id.clone()));
+        let companion = service.as_deref().map(|service| Companion { service, frame: leg.frame, same_socket: leg.same_socket });
+        newer.extend(flows.get(i).and_then(|flow| again(i, flow, companion)));
+    }
+    for (i, label) in changed.into_iter().chain(newer) {
         if let Some(slot) = labels.get_mut(i) {
             *slot = label;
         }

@@ -80,9 +80,21 @@ fn alpn_ends(alpn: Option<&[u8]>) -> (char, char) {
     if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() {
         (char::from(first), char::from(last))
     } else {
-        let digit = |nibble: u8| char::from_digit(u32::from(nibble & 0x0f), 16).unwrap_or('0');
         (digit(first >> 4), digit(last))
     }
+}
+
+/// A lower-case hex digit of the low half of a byte.
+const fn digit(nibble: u8) -> char {
+    match nibble & 0x0f {
+        n @ 0..=9 => b'0'.saturating_add(n) as char,
+        n => b'a'.saturating_add(n.saturating_sub(10)) as char,
+    }
+}
+
+fn push_hex(out: &mut String, byte: u8) {
+    out.push(digit(byte >> 4));
+    out.push(digit(byte));
 }
 
 fn comma_hex(values: &[u16]) -> String {
@@ -91,7 +103,7 @@ fn comma_hex(values: &[u16]) -> String {
         if i > 0 {
             out.push(',');
         }
-        let _ = write!(out, "{value:04x}");
+        value.to_be_bytes().into_iter().for_each(|byte| push_hex(&mut out, byte));
     }
     out
 }
@@ -101,9 +113,7 @@ fn push_hash(out: &mut String, text: &str) {
         out.push_str("000000000000");
         return;
     }
-    for byte in Sha256::digest(text.as_bytes()).iter().take(6) {
-        let _ = write!(out, "{byte:02x}");
-    }
+    Sha256::digest(text.as_bytes()).iter().take(6).for_each(|byte| push_hex(out, *byte));
 }
 
 #[cfg(test)]

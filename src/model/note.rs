@@ -601,25 +601,31 @@ impl Notes {
 ///
 /// The result is safe to carry; outputs escape it again for their own medium.
 pub fn wire_text(bytes: &[u8], max: usize) -> Box<str> {
-    use std::fmt::Write;
     let bytes = bytes.get(..max).unwrap_or(bytes);
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() {
-                let mut buf = [0u8; 4];
-                for b in c.encode_utf8(&mut buf).bytes() {
-                    let _ = write!(out, "\\x{b:02x}");
-                }
-            } else {
-                out.push(c);
-            }
+        // Runs without a control character go over as they are: most text has none at all.
+        let mut rest = chunk.valid();
+        while let Some(at) = rest.find(char::is_control) {
+            let (plain, from) = rest.split_at(at);
+            out.push_str(plain);
+            let len = from.chars().next().map_or(1, char::len_utf8);
+            let (control, after) = from.split_at(len);
+            control.bytes().for_each(|b| push_escaped(&mut out, b));
+            rest = after;
         }
-        for b in chunk.invalid() {
-            let _ = write!(out, "\\x{b:02x}");
-        }
+        out.push_str(rest);
+        chunk.invalid().iter().for_each(|b| push_escaped(&mut out, *b));
     }
     out.into_boxed_str()
+}
+
+/// `\xNN`. Written by hand: bodies of responses are mostly bytes like this.
+fn push_escaped(out: &mut String, byte: u8) {
+    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' + n - 10 });
+    out.push_str("\\x");
+    out.push(digit(byte >> 4));
+    out.push(digit(byte & 15));
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! How fast one direction of a busy flow went: what passed in each bin of time, where packets were dropped, how round trips spread.
 //!
-//! Sizes are IP sizes, headers included, for that is what a policer or shaper on the path counts. Everything is of fixed size: a flow
-//! that lives longer gets wider bins, not more of them.
+//! Sizes are IP sizes, headers included, for that is what a policer or shaper on the path counts. Nothing grows with the
+//! flow: one that lives longer gets wider bins, not more of them.
 
 use super::throttle::Limit;
 use super::time::{Span, Time};
@@ -12,16 +12,10 @@ pub const BINS: usize = 256;
 pub const BIN_WIDTH: Span = Span::from_millis(20);
 
 /// A histogram of positive numbers on a logarithmic scale: `PER` steps to an octave, from `2^LOW` on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Spread<const N: usize, const PER: u32, const LOW: u32> {
-    /// Weight in each step.
-    pub weight: [u32; N],
-}
-
-impl<const N: usize, const PER: u32, const LOW: u32> Default for Spread<N, PER, LOW> {
-    fn default() -> Self {
-        Self { weight: [0; N] }
-    }
+    /// Weight in each step, up to the last that has any; at most `N`.
+    weight: Vec<u32>,
 }
 
 impl<const N: usize, const PER: u32, const LOW: u32> Spread<N, PER, LOW> {
@@ -35,7 +29,11 @@ impl<const N: usize, const PER: u32, const LOW: u32> Spread<N, PER, LOW> {
             let inside = value.wrapping_sub(1u64 << octave).wrapping_mul(u64::from(PER)) >> octave;
             (octave.wrapping_sub(LOW).wrapping_mul(PER) as usize).saturating_add(inside as usize)
         };
-        if let Some(w) = self.weight.get_mut(at.min(N.saturating_sub(1))) {
+        let at = at.min(N.saturating_sub(1));
+        if at >= self.weight.len() {
+            self.weight.resize(at.saturating_add(1), 0);
+        }
+        if let Some(w) = self.weight.get_mut(at) {
             *w = w.saturating_add(weight);
         }
     }
@@ -107,11 +105,11 @@ pub struct Pace {
     /// Width of a bin.
     pub width: Span,
     /// IP bytes of packets with payload that went past the dropper, as far as known: what was seen less what proved dropped afterwards.
-    pub passed: [u32; BINS],
+    pub passed: Vec<u32>,
     /// IP bytes acknowledged in each bin, headers of full packets added; all zero where no acknowledgement is to be seen (one-sided captures, QUIC).
-    pub acked: [u32; BINS],
+    pub acked: Vec<u32>,
     /// Packets dropped, at the time they were sent (seen before the dropper) or found missing (seen behind it).
-    pub drops: [u8; BINS],
+    pub drops: Vec<u8>,
     /// Packets with payload, large ones counted as the packets they were on the wire.
     pub packets: u64,
     /// Largest packet, IP bytes on the wire.
@@ -172,9 +170,9 @@ impl Pace {
             start,
             last: start,
             width: BIN_WIDTH,
-            passed: [0; BINS],
-            acked: [0; BINS],
-            drops: [0; BINS],
+            passed: vec![0; BINS],
+            acked: vec![0; BINS],
+            drops: vec![0; BINS],
             packets: 0,
             largest: 0,
             lost_beyond: 0,
@@ -193,6 +191,23 @@ impl Pace {
             windows: 0,
             idle: Span::ZERO,
             limit: None,
+        }
+    }
+
+    /// Lets go of the room for what did not come: from now on there are only bins up to the last in use.
+    pub fn close(&mut self) {
+        let last = |used: Option<usize>| used.map_or(0, |i| i.saturating_add(1));
+        let passed = last(self.passed.iter().rposition(|b| *b > 0));
+        let drops = last(self.drops.iter().rposition(|d| *d > 0));
+        let used = self.used().max(passed).max(drops);
+        for bins in [&mut self.passed, &mut self.acked] {
+            bins.truncate(used);
+            bins.shrink_to_fit();
+        }
+        self.drops.truncate(used);
+        self.drops.shrink_to_fit();
+        for weight in [&mut self.rtt.weight, &mut self.rtt_alone.weight, &mut self.echo.weight, &mut self.follow.weight] {
+            weight.shrink_to_fit();
         }
     }
 

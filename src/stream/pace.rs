@@ -150,7 +150,8 @@ impl Pacer {
     }
 
     /// What was kept.
-    pub fn close(self) -> Box<Pace> {
+    pub fn close(mut self) -> Box<Pace> {
+        self.pace.close();
         self.pace
     }
 
@@ -404,19 +405,9 @@ impl Pacer {
         let past = ts.since(self.pace.start).nanos().max(0);
         while past.checked_div(self.pace.width.nanos()).is_some_and(|bin| bin >= BINS as i64) {
             let p = &mut self.pace;
-            let (mut bytes, mut acked, mut drops) = ([0u32; BINS], [0u32; BINS], [0u8; BINS]);
-            for (to, pair) in bytes.iter_mut().zip(p.passed.chunks_exact(2)) {
-                *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
-            }
-            for (to, pair) in acked.iter_mut().zip(p.acked.chunks_exact(2)) {
-                *to = pair.iter().fold(0, |sum, b| sum.saturating_add(*b));
-            }
-            for (to, pair) in drops.iter_mut().zip(p.drops.chunks_exact(2)) {
-                *to = pair.iter().fold(0, |sum, d| sum.saturating_add(*d));
-            }
-            p.passed = bytes;
-            p.acked = acked;
-            p.drops = drops;
+            halve(&mut p.passed, u32::saturating_add);
+            halve(&mut p.acked, u32::saturating_add);
+            halve(&mut p.drops, u8::saturating_add);
             p.width = p.width.times(2);
         }
         self.bin(ts)
@@ -436,6 +427,18 @@ fn micros(span: Span) -> u64 {
 
 fn sum(a: Span, b: Span) -> Span {
     Span::from_nanos(a.nanos().saturating_add(b.nanos().max(0)))
+}
+
+/// Makes one bin of two, in place.
+fn halve<T: Copy + Default>(bins: &mut [T], add: fn(T, T) -> T) {
+    for i in 0..bins.len() {
+        let at = i.saturating_mul(2);
+        let of = |at: usize| bins.get(at).copied().unwrap_or_default();
+        let both = add(of(at), of(at.saturating_add(1)));
+        if let Some(bin) = bins.get_mut(i) {
+            *bin = both;
+        }
+    }
 }
 
 #[cfg(test)]

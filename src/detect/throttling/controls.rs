@@ -173,7 +173,7 @@ pub(super) fn reach(l: &Lane<'_>, between: Option<(Time, Time)>) -> f64 {
     if l.before_the_limit() { sent.min(reach_of(l, &l.pace.acked, between)) } else { sent }
 }
 
-fn reach_of(l: &Lane<'_>, bytes: &[u32; BINS], between: Option<(Time, Time)>) -> f64 {
+fn reach_of(l: &Lane<'_>, bytes: &[u32], between: Option<(Time, Time)>) -> f64 {
     let p = l.pace;
     let width = p.width.as_secs();
     let bin = |t: Time| usize::try_from(t.since(p.start).nanos().max(0) / p.width.nanos().max(1)).unwrap_or(BINS);

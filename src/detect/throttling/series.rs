@@ -1,7 +1,6 @@
 //! What passed over time, of several lanes together.
 
 use super::lane::Lane;
-use crate::model::pace::BINS;
 use crate::model::time::{Span, Time};
 
 /// Most bins of a series laid together from several flows.
@@ -29,7 +28,7 @@ impl Series {
         Self::of(lanes, |l| if l.before_the_limit() { &l.pace.acked } else { &l.pace.passed })
     }
 
-    fn of<'a>(lanes: &[Lane<'a>], bytes: impl Fn(&Lane<'a>) -> &'a [u32; BINS]) -> Option<Self> {
+    fn of<'a>(lanes: &[Lane<'a>], bytes: impl Fn(&Lane<'a>) -> &'a [u32]) -> Option<Self> {
         let start = lanes.iter().map(|l| l.pace.start).min()?;
         let last = lanes.iter().map(|l| l.pace.start.plus(l.pace.width.times(l.pace.used() as i64 - 1))).max()?;
         let widest = lanes.iter().map(|l| l.pace.width.nanos()).max()?.max(1);
