@@ -410,6 +410,21 @@ fn rules_lists_every_detector_and_service() {
     }
 }
 
+/// The unit starts what this program knows how to start.
+#[cfg(feature = "live")]
+#[test]
+fn the_systemd_unit_has_options_that_exist() {
+    use clap::Parser;
+    let unit = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/tamperscope.service")).unwrap();
+    let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart=")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let cli = tamperscope::cli::Cli::try_parse_from(words).unwrap();
+    assert!(matches!(cli.command, Some(tamperscope::cli::Command::Live(_))));
+    for hardening in ["NoNewPrivileges=yes", "CapabilityBoundingSet=CAP_NET_RAW", "ProtectSystem=strict", "DynamicUser=yes"] {
+        assert!(unit.lines().any(|l| l == hardening), "{hardening}");
+    }
+}
+
 #[test]
 fn schema_completions_man_and_version_are_printed() {
     let document: Value = serde_json::from_str(&stdout(&["schema"])).unwrap();

@@ -71,6 +71,39 @@ fn undisturbed_traffic_gives_no_finding() {
 }
 
 #[test]
+fn metrics_are_served_on_loopback_by_a_confined_process() {
+    let Some(net) = Net::new("m") else { return };
+    let dir = dir("m");
+    let mut child = listen(&net, &dir, &["--metrics", "9108"]);
+    net.replay(&[], &case("rst-on-path-tls"));
+    let ask = || {
+        let out = net
+            .command("bash")
+            .args(["-c", "exec 3<>/dev/tcp/127.0.0.1/9108; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"])
+            .output();
+        String::from_utf8(out.unwrap().stdout).unwrap()
+    };
+    assert!(soon(10, || ask().contains("tamperscope_findings_total{rule=\"tcp.rst.injected\",state=\"confirmed\"} 1\n")), "{}", ask());
+    let page = ask();
+    let packets = packets(&analyze(&case("rst-on-path-tls")));
+    for line in [
+        format!("tamperscope_capture_packets_total{{interface=\"b0\"}} {packets}\n"),
+        "tamperscope_capture_up{interface=\"b0\"} 1\n".to_owned(),
+        "tamperscope_reassembly_buffered_bytes 0\n".to_owned(),
+        "tamperscope_shedding_level 0\n".to_owned(),
+    ] {
+        assert!(page.contains(&line), "{line}{page}");
+    }
+    for reason in ["kernel", "interface", "queue"] {
+        assert!(page.contains(&format!("dropped_packets_total{{interface=\"b0\",reason=\"{reason}\"}} 0\n")), "{page}");
+    }
+    assert!(page.contains("tamperscope_processing_lag_seconds 0."), "{page}");
+    assert!(!page.contains("149.154.167.99") && !page.contains("web.telegram.org"), "{page}");
+    interrupt(&mut child, &dir);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn count_and_duration_end_the_capture_by_themselves() {
     let Some(net) = Net::new("c") else { return };
     let dir = dir("c");

@@ -156,13 +156,7 @@ fn controls(control: &[Control]) -> Markup {
     };
     let rows: Vec<Vec<String>> = control
         .iter()
-        .map(|c| {
-            // The numbers are of one of the finding's flows, the frames of all.
-            let all = c.flows.len() as u64;
-            let compared = text::grouped(u64::from(c.n));
-            let compared = if all > u64::from(c.n) { format!("{compared} (of {all})") } else { compared };
-            vec![c.kind.replace('_', " "), compared, text::grouped(u64::from(c.ok)), begin(c)]
-        })
+        .map(|c| vec![c.kind.replace('_', " "), text::grouped(u64::from(c.n)), text::grouped(u64::from(c.ok)), begin(c)])
         .collect();
     html! {
         h4 { "Controls" }
@@ -171,6 +165,9 @@ fn controls(control: &[Control]) -> Markup {
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Controls" {
                 (draw::table("Comparable flows in the same capture", &["against", "#compared", "#undisturbed", "first frames"], &rows))
+            }
+            @if control.iter().any(|c| c.flows.len() > c.n as usize) {
+                p.dim { "Counted for one of this finding's flows at a time; the frames are those of all." }
             }
         }
     }
