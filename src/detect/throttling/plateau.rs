@@ -56,12 +56,23 @@ impl Plateau {
 
     /// No one rate, but all of what `lanes` did, for what is slow beyond all measure.
     pub fn whole(lanes: &[Lane<'_>]) -> Option<Self> {
+        Some(Self::all(&Series::arrived(lanes)?))
+    }
+
+    /// The same of what they did after they had fallen to a tenth, for good.
+    pub fn fallen(lanes: &[Lane<'_>]) -> Option<Self> {
         let s = Series::arrived(lanes)?;
+        let (at, before) = s.falls()?;
+        let p = Self::all(&s.tail(at));
+        (before >= 10.0 * p.rate).then_some(Self { before: Some(before), ..p })
+    }
+
+    fn all(s: &Series) -> Self {
         let active: Vec<usize> = (0..s.active.len()).filter(|i| s.active[*i]).collect();
         let time = active.len() as f64 * s.width;
         let rate = s.bytes.iter().sum::<f64>() * 8.0 / time.max(0.001);
         let one = Window { from: 0, to: s.bytes.len(), rate };
-        Some(Self::build(&s, &[one], 0, s.bytes.len(), 1, 0.0, false))
+        Self::build(s, &[one], 0, s.bytes.len(), 1, 0.0, false)
     }
 
     /// Its windows are within a few percent of each other.

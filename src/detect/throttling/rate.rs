@@ -145,9 +145,12 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     if total < ENOUGH || first.pace.largest < 500 || lanes.iter().any(|l| l.flow.tcp.is_none() && !lane::bulk_datagrams(l.flow)) {
         return None;
     }
-    let found = Plateau::of(lanes).filter(|p| p.seconds() >= SECONDS && p.windows >= 3);
+    let fallen = Plateau::fallen(lanes);
+    // What was steady before it all but ceased is not what it is held to.
+    let held = |p: &Plateau| p.seconds() >= SECONDS && p.windows >= 3 && fallen.as_ref().is_none_or(|f| p.to > f.from);
+    let found = Plateau::of(lanes).filter(held);
     let extreme = found.is_none();
-    let mut p = found.or_else(|| Plateau::whole(lanes)).filter(|p| p.seconds() >= SECONDS)?;
+    let mut p = found.or(fallen).or_else(|| Plateau::whole(lanes)).filter(|p| p.seconds() >= SECONDS)?;
     if lanes.len() > 1 {
         // What was faster before may have been another flow.
         p.before = None;
@@ -222,8 +225,8 @@ impl Measured<'_> {
             && controls.best >= 10.0 * p.rate
             && self.free >= 0.8
             && self.share >= 0.08
-            && p.episodes >= 6
-            && p.seconds() >= 5.0;
+            && p.seconds() >= 5.0
+            && if p.before.is_some() { p.episodes >= 3 && self.share >= 0.15 && controls.meanwhile >= 2 } else { p.episodes >= 6 };
         if self.extreme && !slowest {
             return false;
         }
