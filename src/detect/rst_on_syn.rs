@@ -11,8 +11,8 @@ use super::Detector;
 use super::resets::{self, INITIAL_TTLS, physics_share};
 use super::silence;
 use super::weigh::{self, Claim, Weigh};
-use crate::model::finding::{Card, Direction, Finding, Kind};
-use crate::model::flow::{ResetFit, ResetSeen, TcpRecord};
+use crate::model::finding::{Card, Control, Direction, Finding, Kind};
+use crate::model::flow::{Outcome, ResetFit, ResetSeen, TcpRecord};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
@@ -74,7 +74,7 @@ impl Detector for RstOnSyn {
                 why: "a firewall in front of the server may send resets of its own making".to_owned(),
             });
         }
-        if conform && near {
+        if conform && near.is_some() {
             w.against(0.0, "closed port", "a machine that stands nearer than all others, with this port closed, looks the same");
         } else {
             w.excluded("closed port", "a kernel refuses with window 0 and its usual TTL, and not before the round trip is over");
@@ -92,7 +92,7 @@ impl Detector for RstOnSyn {
             scene,
             &claim,
             w,
-            Vec::new(),
+            near.into_iter().collect(),
             vec!["another port of the same address", "the same address from another network"],
         ))
     }
@@ -123,19 +123,23 @@ fn timing(scene: &Scene<'_>, syn: &crate::model::flow::Brief, first: &ResetSeen,
 
 /// The refusal came from much nearer than any server this client reached: in time, and in routers if its TTL tells. No proof: the machine
 /// may stand there.
-fn nearer_than_any_server(scene: &Scene<'_>, syn: &crate::model::flow::Brief, first: &ResetSeen, w: &mut Weigh) -> bool {
+fn nearer_than_any_server(scene: &Scene<'_>, syn: &crate::model::flow::Brief, first: &ResetSeen, w: &mut Weigh) -> Option<Control> {
     let flow = scene.flow;
     if !silence::public(flow.server.ip) || scene.vantage() == Vantage::Server || scene.kin.rtt.contains_key(&flow.server.ip) {
-        return false;
+        return None;
     }
     let took = first.packet.ts.since(first.peer_last.map_or(syn.ts, |m| m.ts));
     let mut servers = hashbrown::HashMap::new();
+    let mut control = Control::new("same_client_other_servers");
     for f in scene.kin.with_client(flow.client.ip).filter(|f| f.server.ip != flow.server.ip && silence::public(f.server.ip)) {
         let Some(rtt) = f.tcp.as_deref().filter(|t| t.side.client.syns <= 1).and_then(|t| t.rtt_server) else { continue };
         let hops = f.tcp.as_deref().and_then(|t| t.side.server.syn).map_or(0, |s| hops(s.ttl));
-        servers.entry(f.server.ip).or_insert((rtt, hops));
+        servers.entry(f.server.ip).or_insert_with(|| {
+            control.add(f.id, f.outcome == Outcome::Ok);
+            (rtt, hops)
+        });
     }
-    let (Some(rtt), Some(nearest)) = (servers.values().map(|s| s.0).min(), servers.values().map(|s| s.1).min()) else { return false };
+    let (Some(rtt), Some(nearest)) = (servers.values().map(|s| s.0).min(), servers.values().map(|s| s.1).min()) else { return None };
     let soon = took >= Span::ZERO && rtt >= Span::from_millis(4) && took.nanos() * 10 <= rtt.nanos() * 6;
     let near = servers.len() >= 3 && soon && hops(first.packet.ttl) < nearest && !scene.source.quality.ttl_normalised;
     if near {
@@ -147,7 +151,7 @@ fn nearer_than_any_server(scene: &Scene<'_>, syn: &crate::model::flow::Brief, fi
             &[syn.frame, first.packet.frame],
         );
     }
-    near
+    near.then_some(control)
 }
 
 /// Routers a packet has passed, if it left with a usual initial TTL.
