@@ -330,7 +330,8 @@ fn judge(scene: &Scene<'_>, m: Measured<'_>) -> Option<Finding> {
         return None;
     }
     // What a capture with losses of its own shows of a few drops may be those.
-    if scene.source.quality.capture_loss > 0.005 && m.share < 0.05 && m.losses.before > m.losses.beyond {
+    let lost = scene.source.quality.capture_loss;
+    if lost > 0.005 && m.share < f64::max(0.05, 2.0 * lost) && m.losses.before > m.losses.beyond {
         return None;
     }
     let grade = m.grade(lossy(scene, &m.group))?;
