@@ -35,7 +35,11 @@ rate of new bytes                policing              shaping
   |**                            drops go with the     packets come evenly
   |  *************************   rate                  spaced
   +--------------------------- time",
-    needs: &["10 s of steady demand, or 1 MB", "other traffic of the same client meanwhile, for more than possible"],
+    needs: &[
+        "10 s of steady demand, or 1 MB",
+        "for more than possible: other traffic of the same client meanwhile",
+        "and another name at the same address meanwhile, a capture point between server and limit, or three servers in different places",
+    ],
     innocent: &[
         "slow or shared line",
         "receiver's window",
@@ -98,6 +102,8 @@ pub(super) struct Measured<'a> {
     pub datagrams: bool,
     /// The windows of the plateau are within a few percent of each other.
     pub tight: bool,
+    /// The rate of one flow, if each of several is held for itself; the plateau is that of their sum.
+    pub each: Option<f64>,
     pub weigh: Weigh,
 }
 
@@ -182,6 +188,7 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
         extreme,
         datagrams,
         tight: p.tight(),
+        each: each(&group, &p),
         group,
         p,
         queue,
@@ -316,6 +323,18 @@ impl Measured<'_> {
             _ => Grade::Likely,
         })
     }
+}
+
+/// The rate of one flow where each of several that go at once keeps the same rate for itself. Flows that share a bucket swing.
+fn each(group: &[Lane<'_>], p: &Plateau) -> Option<f64> {
+    let rates: Option<Vec<f64>> = group
+        .iter()
+        .map(|l| Plateau::of(std::slice::from_ref(l)).filter(|q| q.near >= 5 && q.deviation <= 0.05 * q.rate).map(|q| q.rate))
+        .collect();
+    let rates = rates.filter(|r| r.len() >= 2)?;
+    let (low, high) = rates.iter().fold((f64::MAX, f64::MIN), |(a, z), r| (a.min(*r), z.max(*r)));
+    let sum: f64 = rates.iter().sum();
+    (high <= 1.05 * low && (sum - p.rate).abs() <= 0.1 * p.rate).then_some(sum / rates.len() as f64)
 }
 
 /// Whether the capture lost packets that might pass for drops. That it began in the middle of a flow is no loss.

@@ -57,7 +57,7 @@ pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> F
 pub(super) fn measured(found: &mut Finding, scene: &Scene<'_>, m: &Measured<'_>, scope: Scope) {
     // Before the dropper, datagrams that were dropped cannot be told from those that passed.
     let passed = !(m.datagrams && m.side == Side::Server && scene.vantage() == Vantage::Server);
-    found.rate_bps = passed.then_some(m.p.rate.round() as u64);
+    found.rate_bps = passed.then_some(m.each.unwrap_or(m.p.rate).round() as u64);
     found.throttle = passed.then(|| Box::new(figures(m, scope)));
     found.flows = m.group.iter().map(|l| l.flow.id).collect();
 }
@@ -68,11 +68,12 @@ fn figures(m: &Measured<'_>, scope: Scope) -> Throttle {
     let whole = |v: f64| v.max(0.0).round() as u64;
     let rates = |v: &[(crate::model::flow::FlowId, f64)]| v.iter().map(|(id, r)| (*id, whole(*r))).take(RATES_MAX).collect::<Vec<_>>();
     let sampled = m.queue.samples > 0;
+    let one = m.each.map_or(1.0, |r| r / p.rate);
     Throttle {
         scope,
-        rate: whole(p.rate),
-        low: whole(p.rate - p.error()),
-        high: whole(p.rate + p.error()),
+        rate: whole(p.rate * one),
+        low: whole((p.rate - p.error()) * one),
+        high: whole((p.rate + p.error()) * one),
         burst: burst(m),
         loss: m.share.clamp(0.0, 1.0),
         rtt_base_ms: sampled.then_some(m.queue.base),
@@ -112,6 +113,9 @@ pub(super) fn facts(m: &Measured<'_>, w: &mut Weigh) {
         "a rate that follows the path and the other traffic",
         &frames,
     );
+    if let Some(rate) = m.each {
+        w.fact(0.0, "each of these flows keeps that rate for itself", format!("{} flows, {} each", m.group.len(), bps(rate)), "-", &[]);
+    }
     let losses = &m.losses;
     let dropped = losses.beyond + losses.before;
     if dropped > 0 {

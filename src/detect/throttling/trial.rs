@@ -299,12 +299,16 @@ fn two_addresses_may_be_one_machine_three_places_are_not() {
         // One rate for each.
         let found = judge(&run(&places(n), &[policer(&held, false, 8e5)], Tap::Client));
         assert_eq!(one(&found).1, grade, "each, {n}: {:?}", stands(&found[0]));
+        let rate = found[0].rate_bps.unwrap();
+        assert!(rate.abs_diff(800_000) < 50_000, "{n}: {rate}");
         // One bucket, whose shares change as each pauses in turn.
         let mut downs = places(n);
         let asks = [[(0.2, 10.0), (12.5, 18.0)], [(0.9, 7.0), (9.5, 18.0)], [(1.7, 5.0), (7.0, 18.0)]];
         downs.iter_mut().take(n).zip(asks).for_each(|(d, a)| d.asks = a.to_vec());
         let found = judge(&run(&downs, &[policer(&held, true, 3e6)], Tap::Client));
         assert_eq!(one(&found).1, grade, "together, {n}: {:?}", stands(&found[0]));
+        let rate = found[0].rate_bps.unwrap();
+        assert!(rate.abs_diff(3_000_000) < 150_000, "{n}: {rate}");
     }
     // Three addresses in one place are no three machines.
     let mut here = places(3);
