@@ -57,6 +57,7 @@ pub fn report() -> String {
     if !devices.is_empty() {
         out.push_str("\nBelow capture       (frames lost before any socket could see them)\n");
         out.push_str(&devices);
+        rings.iter().for_each(|line| out.push_str(line));
         out.push_str(
             "Frames larger than the MTU come from offloads, which join packets before they are captured; they are recognised and counted as\n\
              what they are. `ethtool -K IFACE gro off` turns one off, `ethtool -G IFACE rx N` enlarges a card's own ring.\n",
@@ -64,7 +65,6 @@ pub fn report() -> String {
         if ethtool(&["--version"]).is_none() {
             out.push_str("There is no `ethtool` here: which offloads are on is not known.\n");
         }
-        rings.iter().for_each(|line| out.push_str(line));
     }
     out
 }
