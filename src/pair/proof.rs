@@ -147,7 +147,10 @@ pub fn too_early(view: &View<'_>, s: &Strand<'_>, f: &Stranger<'_, '_>, side: Si
         _ => f.item.d.flags.ack() && f.item.ack > 0 && i.end() + i64::from(i.d.flags.syn()) + i64::from(i.d.flags.fin()) >= f.item.ack,
     };
     let came = question.far.iter().filter(|i| answers(i)).min_by_key(|i| i.d.ts)?;
-    let soonest = came.d.ts.plus(least).minus(JITTER);
+    // That point may have missed the first of several: none came sooner than the first that was sent can have.
+    let sent = question.near.iter().filter(|i| answers(i)).filter_map(|i| Some(i.d.ts.plus(view.least(up.other(), i.d.ts)?))).min();
+    let known = sent.map_or(came.d.ts, |sent| sent.min(came.d.ts));
+    let soonest = known.plus(least).minus(JITTER);
     (f.item.d.ts < soonest).then(|| (soonest.since(f.item.d.ts), came.d.frame))
 }
 

@@ -225,6 +225,40 @@ fn resets_from_beyond_both_points_are_not_put_between_them_by_a_capture_that_mis
 }
 
 #[test]
+fn an_answer_to_a_question_that_the_other_capture_has_only_repeated_is_not_too_early() {
+    let mut t = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 2);
+    let question = |at: f64| packet(Side::Client, at, ACK, 41, 81, b"what B's capture missed at first");
+    // It left A at once; B's capture has its second copy alone, and not the reset that answered the first.
+    t.only_a.push(question(1_200.0));
+    t.both.push(question(1_900.0));
+    t.only_a.push(Digest { ttl: 64 - HOPS, ..packet(Side::Server, 1_262.0, ACK | RST, 81, 73, b"") });
+    let p = pair(&background().into_iter().chain([t]).collect::<Vec<_>>());
+    let early = |f: &PairFinding| f.finding.evidence.iter().any(|e| e.says.contains("could be answered"));
+    assert!(!p.findings.iter().any(early), "{:#?}", p.findings);
+}
+
+#[test]
+fn a_flow_that_only_the_clocks_pair_shows_how_fast_the_way_is() {
+    // Mid-flow, with little in common but its ports; its packets take 6 ms less than those by which the clocks were found.
+    let mut t = Talk::new(3, 4003);
+    let quick = |d: Digest, at_b: bool| Digest {
+        ts: d.ts.plus(Span::from_nanos(if at_b { WAY - 6 * MS } else { 0 })),
+        ttl: if at_b { d.ttl - HOPS } else { d.ttl },
+        ..d
+    };
+    for i in 0..40u32 {
+        let d = packet(Side::Client, 1_000.0 + f64::from(i) * 10.0, ACK, 1, 1 + i * 1_460, b"");
+        t.only_a.push(quick(d, false));
+        t.only_b.push(quick(d, true));
+    }
+    let end = packet(Side::Client, 1_500.0, ACK | RST, 1, 1 + 40 * 1_460, b"");
+    t.only_a.push(quick(end, false));
+    t.only_b.push(quick(end, true));
+    let p = pair(&background().into_iter().chain([t]).collect::<Vec<_>>());
+    assert!(p.findings.is_empty(), "{:#?}", p.findings);
+}
+
+#[test]
 fn a_packet_changed_on_the_way_is_proved_and_not_taken_for_dropped() {
     let mut all = background();
     let mut t = Talk::new(3, 4003).handshake(1_000.0);

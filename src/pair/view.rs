@@ -169,6 +169,11 @@ impl<'a> View<'a> {
         strands.extend(rest(b, &used.1).into_iter().map(|f| only(PerTap { a: None, b: Some(f) })));
         let seen: Vec<_> = strands.iter().map(common).collect();
         let near = orient(&strands, &seen);
+        // What was paired by time shows the clocks as well, and may have been faster than all before.
+        if clock.offset.is_some() {
+            let (to_b, to_a) = samples(&seen, &near);
+            clock = clock::measure(&to_b, &to_a);
+        }
         for (s, n) in strands.iter_mut().zip(near) {
             s.near = n;
         }
