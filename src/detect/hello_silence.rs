@@ -187,7 +187,7 @@ fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, back
     let cut_one_way = back_open && tail;
     let (other, same) = (&around.other_name, &around.same_name);
     let fails = same.n - same.ok + 1;
-    let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+    let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
     let mixed = same.ok > 0;
     let mut grade = match () {
         () if !path_ok => Grade::Possible,

@@ -12,12 +12,14 @@ mod delayed_drop;
 mod dns_drop;
 mod dns_habit;
 mod dns_nxdomain;
+mod dns_proxied;
 mod dns_race;
 mod dns_sinkhole;
 mod dns_talk;
 #[cfg(test)]
 mod dns_trial;
 mod ech;
+mod encrypted_dns;
 mod fin_injected;
 mod first_data;
 mod forged;
@@ -25,8 +27,10 @@ mod freeze;
 mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
+mod ip_refused;
 mod protocol_blocked;
 mod quic_blocked;
+mod quic_cut;
 mod resets;
 mod residual;
 mod rst_injected;
@@ -78,14 +82,17 @@ pub static ALL: &[&dyn Detector] = &[
     &dns_sinkhole::DnsSinkhole,
     &dns_nxdomain::DnsNxdomain,
     &dns_drop::DnsDrop,
+    &dns_proxied::DnsProxied,
     &ip_blocked::SynSilent,
     &ip_blocked_icmp::Prohibited,
+    &ip_refused::IpRefused,
     &quic_blocked::QuicBlocked,
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
     &udp_blocked_degraded::MediaDegraded,
     &udp_blocked_all::AllUdp,
     &vpn_blocked::VpnHandshake,
+    &encrypted_dns::EncryptedDns,
     &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,
     &throttling::ThrottlingGeneral,

@@ -56,7 +56,7 @@ impl Detector for SniReset {
         let same = scene.same_server_same_name();
         let elsewhere = scene.same_name_other_server();
         let fails = same.n - same.ok + 1;
-        let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+        let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
         let mut w = Weigh::default();
         w.fact(
             1.0,
@@ -87,8 +87,8 @@ impl Detector for SniReset {
             // The reset itself is proven forged; that it answers the name needs the control.
             Some(Grade::Confirmed) if other.ok > 0 && same.ok == 0 => Grade::Confirmed,
             Some(Grade::Confirmed | Grade::Likely) => Grade::Likely,
-            _ if p < 0.001 => Grade::Confirmed,
-            _ if p < 0.01 => Grade::Likely,
+            // However often it happens: a server that refuses one of its names (a rule of its own, a dead page) does it every time.
+            _ if p < 0.01 => Grade::Possible,
             _ if fails >= 2 && other.ok >= 1 && same.ok == 0 => Grade::Possible,
             Some(Grade::Possible) if other.ok >= 1 && same.ok == 0 => Grade::Possible,
             _ => return None,
