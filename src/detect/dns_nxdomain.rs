@@ -44,7 +44,12 @@ client            on the path       resolver R        resolver S
         "a resolver reached over paths of different length",
     ],
     confirm: "Ask the name's own servers, and another resolver over an encrypted transport.",
-    sources: &["RFC 8020 (NXDOMAIN)", "RFC 1035 §4.1.1 (SERVFAIL, REFUSED)", "Pearce et al.: Iris, USENIX Security 2017", "Duan et al.: Hold-On, SATIN 2012"],
+    sources: &[
+        "RFC 8020 (NXDOMAIN)",
+        "RFC 1035 §4.1.1 (SERVFAIL, REFUSED)",
+        "Pearce et al.: Iris, USENIX Security 2017",
+        "Duan et al.: Hold-On, SATIN 2012",
+    ],
 };
 
 impl Detector for DnsNxdomain {

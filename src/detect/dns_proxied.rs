@@ -36,7 +36,11 @@ client            on the path       resolvers of three operators
   | to B ------------> X                B      nearer than any server
   | <---- answer, id 102",
     needs: &["answers of the resolvers of three operators", "IP identifications that count, or the round trips of other servers"],
-    innocent: &["a router or app of one's own that redirects DNS", "resolvers that stand in one place nearby", "a VPN that answers DNS itself"],
+    innocent: &[
+        "a router or app of one's own that redirects DNS",
+        "resolvers that stand in one place nearby",
+        "a VPN that answers DNS itself",
+    ],
     confirm: "Ask each resolver for a name that tells who asks (whoami.akamai.net, o-o.myaddr.l.google.com), and for id.server in class CH.",
     sources: &[
         "Liu et al., Who Is Answering My Queries, USENIX Security 2018 (on-path interception of DNS)",
@@ -133,7 +137,13 @@ fn judge(scene: &Scene<'_>, heard: &[Answer]) -> Option<Finding> {
         w.excluded("resolvers that stand in one place nearby", "different machines do not share a counter");
     }
     if !dns_habit::ttl_blind(scene) {
-        w.fact(1.0, "all of them come from one distance", format!("TTL {} in {} answers", first.ttl, heard.len()), "distances of their own", &frames);
+        w.fact(
+            1.0,
+            "all of them come from one distance",
+            format!("TTL {} in {} answers", first.ttl, heard.len()),
+            "distances of their own",
+            &frames,
+        );
     }
     let (near, control) = nearer_than_any_server(scene, heard, &mut w);
     if !one_counter && !near {
@@ -188,7 +198,13 @@ fn nearer_than_any_server(scene: &Scene<'_>, heard: &[Answer], w: &mut Weigh) ->
     let close = slow.nanos() * 2 < rtt.nanos() && (slow.nanos() * 2 <= fast.nanos() * 3 || slow.nanos() - fast.nanos() < 1_000_000);
     let near = control.n >= 5 && rtt >= Span::from_millis(4) && close;
     if near {
-        w.fact(2.0, "all of them are nearer than any other server", format!("{fast} to {slow}"), format!("at least {rtt} to {} servers", control.n), &[]);
+        w.fact(
+            2.0,
+            "all of them are nearer than any other server",
+            format!("{fast} to {slow}"),
+            format!("at least {rtt} to {} servers", control.n),
+            &[],
+        );
     }
     (near, control)
 }

@@ -72,15 +72,7 @@ impl Detector for EncryptedDns {
 }
 
 fn claim(mechanism: &'static str, grade: Grade, started: Time) -> Claim {
-    Claim {
-        rule: CARD.rule,
-        kind: CARD.kind,
-        mechanism,
-        grade,
-        direction: None,
-        started,
-        ooni_failure: Some("generic_timeout_error"),
-    }
+    Claim { rule: CARD.rule, kind: CARD.kind, mechanism, grade, direction: None, started, ooni_failure: Some("generic_timeout_error") }
 }
 
 /// A flow to port 853 that never got beyond its beginning.

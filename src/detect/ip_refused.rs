@@ -99,7 +99,11 @@ impl Detector for IpRefused {
         }
         w.excluded("scan or peer-to-peer network", "this client does not meet refusals at many addresses");
         if w.proofs == 0 {
-            w.against(0.0, "firewall that rejects for its owner", "the owner may refuse this client, or the whole network it is in, everywhere");
+            w.against(
+                0.0,
+                "firewall that rejects for its owner",
+                "the owner may refuse this client, or the whole network it is in, everywhere",
+            );
         }
         let claim = Claim {
             rule: CARD.rule,
@@ -111,10 +115,7 @@ impl Detector for IpRefused {
             ooni_failure: Some("connection_refused"),
         };
         let count = u32::try_from(chorus.flows.len()).unwrap_or(u32::MAX);
-        let control = vec![
-            Control::counted("same_service_or_address", count, 0).on(chorus.flows.iter().copied()),
-            chorus.alive,
-        ];
+        let control = vec![Control::counted("same_service_or_address", count, 0).on(chorus.flows.iter().copied()), chorus.alive];
         let mut found = weigh::finding(scene, &claim, w, control, vec!["the same addresses from another network"]);
         found.flows = chorus.flows;
         found.flows.sort_unstable();
@@ -182,7 +183,7 @@ impl Chorus {
                 Some(r) if r.ttl.abs_diff(own.ttl) <= 1 && (r.window, r.df) == (own.window, own.df) => {
                     c.addresses.insert(f.server.ip);
                     c.ports.insert(f.server.port);
-                    c.networks.insert(network(f.server.ip));
+                    c.networks.insert(silence::network(f.server.ip));
                     c.flows.push(f.id);
                     c.frames.push(r.frame);
                     c.documented &= other.is_some_and(|l| known_by_address(l) && listens(l));
@@ -216,12 +217,4 @@ fn known_by_address(l: &Label) -> bool {
 /// It is known to listen at the port that was tried.
 fn listens(l: &Label) -> bool {
     l.evidence.iter().any(|e| e.class == EvidenceClass::Port && e.db > 0)
-}
-
-/// The first 16 bits of an IPv4 address, 32 of an IPv6 address.
-const fn network(ip: IpAddr) -> u32 {
-    match ip {
-        IpAddr::V4(a) => u32::from_be_bytes(a.octets()) >> 16,
-        IpAddr::V6(a) => (u128::from_be_bytes(a.octets()) >> 96) as u32,
-    }
 }

@@ -8,6 +8,7 @@
 mod alert_injected;
 mod allowlist;
 mod block_page;
+mod cert_intercepted;
 mod delayed_drop;
 mod dns_drop;
 mod dns_habit;
@@ -68,6 +69,7 @@ pub static ALL: &[&dyn Detector] = &[
     &fin_injected::FinInjected,
     &sni_reset::SniReset,
     &alert_injected::AlertInjected,
+    &cert_intercepted::CertIntercepted,
     &hello_silence::HelloSilence,
     &ech::EchDropped,
     &delayed_drop::DelayedDrop,

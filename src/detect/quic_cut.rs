@@ -202,12 +202,21 @@ pub(super) fn stalled_seen_from_the_server(scene: &Scene<'_>) -> Option<Finding>
     let frames: Vec<FrameNo> = std::iter::once(heard.frame).chain(run.iter().rev().take(12).rev().map(|p| p.frame)).collect();
     w.fact(
         2.0,
-        format!("after {} packets of the client nothing of the server's was acknowledged any more", flow.totals.client.packets - returned as u64),
+        format!(
+            "after {} packets of the client nothing of the server's was acknowledged any more",
+            flow.totals.client.packets - returned as u64
+        ),
         format!("{bursts} rounds of probes over {waited}"),
         "an acknowledgement within a round trip",
         &frames,
     );
-    w.fact(1.0, "the client was there: it sent again later, on the same path", format!("{} later", back.ts.since(last.ts)), "-", &[back.frame]);
+    w.fact(
+        1.0,
+        "the client was there: it sent again later, on the same path",
+        format!("{} later", back.ts.since(last.ts)),
+        "-",
+        &[back.frame],
+    );
     w.excluded("client that went away", "it was heard again from the same address and port");
     w.excluded("lost NAT mapping", "it was heard again through the same mapping");
     w.excluded("packet loss", format!("{bursts} rounds in a row would all have to be lost"));

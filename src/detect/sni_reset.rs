@@ -104,6 +104,7 @@ impl Detector for SniReset {
         } else {
             w.against(0.0, "the server refuses this name", "the resets have the server's own headers");
         }
+        let started = flow.totals.client.first_payload.map_or(flow.first.ts, |m| m.ts);
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
@@ -111,10 +112,13 @@ impl Detector for SniReset {
             grade,
             direction: Some(match (by_server, by_client) {
                 (Some(_), Some(_)) => Direction::Both,
-                (None, Some(_)) => Direction::C2s,
-                _ => Direction::S2c,
+                (one, other) => {
+                    let side = if one.is_none() && other.is_some() { Side::Client } else { Side::Server };
+                    let both = resets::far_end(scene, side, started).is_some();
+                    if both { Direction::Both } else { Direction::from_side(side) }
+                }
             }),
-            started: flow.totals.client.first_payload.map_or(flow.first.ts, |m| m.ts),
+            started,
             ooni_failure: Some("connection_reset"),
         };
         Some(weigh::finding(scene, &claim, w, vec![other, same, elsewhere], vec!["the same name from another network"]))

@@ -122,7 +122,8 @@ impl<'a> Scene<'a> {
     /// difference between one of them and the others is one of so many tests (Bonferroni). At least 1.
     pub fn names_at_server(&self) -> u32 {
         let mut names: Vec<&str> = Vec::new();
-        for f in self.kin.with_server(self.flow.server.ip).filter(|f| f.server.port == self.flow.server.port && f.proto == self.flow.proto) {
+        for f in self.kin.with_server(self.flow.server.ip).filter(|f| f.server.port == self.flow.server.port && f.proto == self.flow.proto)
+        {
             if f.outcome != Outcome::Unknown
                 && let Some(name) = f.asked_name()
             {

@@ -66,7 +66,8 @@ fn server_fell_silent(scene: &Scene<'_>, started: Time) -> Option<(&'static str,
     }
     let own = flow.ladder.iter().filter(|p| p.side == Side::Server && !p.flags.rst() && !p.marked(mark::COPY));
     let heard = own.filter(|p| p.ts > started && p.flags.ack() && p.ack >= whole && base.ttl_fits(p.ttl)).last()?;
-    let says = "the server, too, was stopped: it acknowledged the whole message and said nothing more, before it could know of the client's end";
+    let says =
+        "the server, too, was stopped: it acknowledged the whole message and said nothing more, before it could know of the client's end";
     Some((says, vec![heard.frame]))
 }
 
