@@ -229,7 +229,7 @@ impl Detector for CertIntercepted {
 fn shown(f: &FlowRecord) -> Option<(&str, &Note, &str)> {
     let name = f.notes.client_hello().and_then(|(_, h)| h.sni.as_deref()).filter(|n| super::dns_talk::is_public_name(n))?;
     f.notes.list.iter().filter(|n| n.side == Side::Server).find_map(|n| match &n.fact {
-        Fact::Certificate { issuer: Some(issuer), .. } => Some((name, n, &**issuer)),
+        Fact::Certificate(c) => Some((name, n, c.issuer.as_deref()?)),
         _ => None,
     })
 }

@@ -44,8 +44,8 @@ fn client_is_gone(scene: &Scene<'_>, started: Time) -> Option<(&'static str, Vec
     tcp.resets.iter().filter(|r| r.packet.side == Side::Client && r.packet.ts > started).find_map(|r| {
         let own = base.ttl_fits(r.packet.ttl) && base.df_fits(r.packet.df);
         let stateless = !r.packet.flags.ack() && r.packet.window == 0 && r.packet.len <= 6 && !r.fin_before;
-        let asked = flow.ladder.iter().filter(|p| p.side == Side::Server && p.flags.ack() && !p.flags.rst() && !p.marked(mark::COPY));
-        let asked = asked.filter(|p| p.ack_raw == r.packet.seq_raw && r.packet.ts.since(p.ts).nanos() * 10 >= rtt.nanos() * 6).last()?;
+        let mut asked = flow.ladder.iter().filter(|p| p.side == Side::Server && p.flags.ack() && !p.flags.rst() && !p.marked(mark::COPY));
+        let asked = asked.rfind(|p| p.ack_raw == r.packet.seq_raw && r.packet.ts.since(p.ts).nanos() * 10 >= rtt.nanos() * 6)?;
         (own && stateless).then(|| {
             let says = "the client, too, had lost the connection: with its own headers it answered the server as if there were none";
             (says, vec![asked.frame, r.packet.frame])
@@ -64,8 +64,8 @@ fn server_fell_silent(scene: &Scene<'_>, started: Time) -> Option<(&'static str,
     if scene.vantage() == Vantage::Server || round_trip < ANSWERS_WITHIN || spoke(flow, tcp) || scene.lossy() {
         return None;
     }
-    let own = flow.ladder.iter().filter(|p| p.side == Side::Server && !p.flags.rst() && !p.marked(mark::COPY));
-    let heard = own.filter(|p| p.ts > started && p.flags.ack() && p.ack >= whole && base.ttl_fits(p.ttl)).last()?;
+    let mut own = flow.ladder.iter().filter(|p| p.side == Side::Server && !p.flags.rst() && !p.marked(mark::COPY));
+    let heard = own.rfind(|p| p.ts > started && p.flags.ack() && p.ack >= whole && base.ttl_fits(p.ttl))?;
     let says =
         "the server, too, was stopped: it acknowledged the whole message and said nothing more, before it could know of the client's end";
     Some((says, vec![heard.frame]))
