@@ -225,13 +225,27 @@ impl Detector for CertIntercepted {
     }
 }
 
-/// What a connection asked for by a public name, and the issuer of the certificate it was shown.
+/// What a connection asked for by a public name, and the issuer of the certificate it was shown for that name. A certificate for another
+/// name, or one that issued itself, is a server's default or a mistake: whoever intercepts shows what the client asked for.
 fn shown(f: &FlowRecord) -> Option<(&str, &Note, &str)> {
     let name = f.notes.client_hello().and_then(|(_, h)| h.sni.as_deref()).filter(|n| super::dns_talk::is_public_name(n))?;
     f.notes.list.iter().filter(|n| n.side == Side::Server).find_map(|n| match &n.fact {
-        Fact::Certificate(c) => Some((name, n, c.issuer.as_deref()?)),
+        Fact::Certificate(c) => {
+            let issuer = c.issuer.as_deref()?;
+            let meant = c.names.iter().any(|n| covers(n, name)) && c.names.first().is_none_or(|subject| &**subject != issuer);
+            meant.then_some((name, n, issuer))
+        }
         _ => None,
     })
+}
+
+/// Whether a name in a certificate, perhaps with a wildcard in place of its first label (RFC 6125 §6.4.3), is that of a server.
+fn covers(in_certificate: &str, name: &str) -> bool {
+    let behind = |n: &str| n.split_once('.').map(|(_, rest)| rest.to_ascii_lowercase());
+    match in_certificate.strip_prefix("*.") {
+        Some(rest) => behind(name).is_some_and(|b| b.eq_ignore_ascii_case(rest)),
+        None => in_certificate.eq_ignore_ascii_case(name),
+    }
 }
 
 /// An issuer of a public authority: by the beginning of its name, or one of the short names of Let's Encrypt and Google.
@@ -244,6 +258,12 @@ fn public(issuer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_for_another_name_says_nothing_of_this_one() {
+        assert!(covers("www.Example.org", "www.example.org") && covers("*.example.org", "www.example.org"));
+        assert!(!covers("*.example.net", "x.com") && !covers("*.example.org", "a.b.example.org") && !covers("*.org", "www.example.org"));
+    }
 
     #[test]
     fn authorities_that_browsers_trust_are_told_from_others() {

@@ -143,6 +143,10 @@ pub(super) fn unanswered_hello(scene: &Scene<'_>) -> Option<Finding> {
     }
     let last = hello.first.ts.plus(hello.waited);
     let around = Around::of(scene, hello.first.ts, last);
+    // Whatever else the client asked for meanwhile, it asked in vain: the line was down.
+    if back.is_empty() && !seen_from_the_server && around.alive.ok == 0 && around.alive.n >= 2 && around.other_name.ok == 0 {
+        return None;
+    }
     if back.is_empty() {
         around.weigh(mechanism == "hello_dropped", &mut w);
     } else {
