@@ -292,7 +292,7 @@ fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
 }
 
 fn dns_leads<'a>(leads: &[collect::Lead<'a>]) -> Vec<DnsLead<'a>> {
-    leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect()
+    leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique, ago: l.ago }).collect()
 }
 
 fn judge_all(story: &Story, book: &Book, threads: usize) -> Vec<Finding> {
