@@ -21,11 +21,8 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
     }
     let mine = s.items(tap, Side::Client);
     let theirs: Vec<Item<'_>> = s.items(tap, Side::Server);
-    let mut answers: Vec<Stranger<'_, '_>> = theirs
-        .iter()
-        .filter(|i| !i.d.bad)
-        .filter_map(|item| Some(Stranger { item, instead: None, sort: sort_of(item)? }))
-        .collect();
+    let mut answers: Vec<Stranger<'_, '_>> =
+        theirs.iter().filter(|i| !i.d.bad).filter_map(|item| Some(Stranger { item, instead: None, sort: sort_of(item)? })).collect();
     // A conversation means another way round the other point, not an answer in the server's name.
     if theirs.iter().any(|i| i.d.flags.syn()) || theirs.len() > 2 * mine.len().max(1) || theirs.len() > TALK * 2 {
         return None;

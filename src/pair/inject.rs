@@ -45,7 +45,9 @@ fn strangers<'v, 'a>(view: &View<'_>, s: &'v Strand<'a>, side: Side, far_tap: Ta
                 _ => return None,
             };
             let of = sort_of(item)?;
-            let kept = || view.kept_before(s, far_tap, item.d.ts) || sort == Sort::Datagram && view.kept_since_question(s, far_tap.other(), item.d);
+            let kept = || {
+                view.kept_before(s, far_tap, item.d.ts) || sort == Sort::Datagram && view.kept_since_question(s, far_tap.other(), item.d)
+            };
             // A translator that forgot a connection goes on with it as another.
             let elsewhere = || view.elsewhere(far_tap.other(), item.d);
             let stranger = Stranger { item, instead, sort: of };
@@ -130,7 +132,9 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
                 "an answer leaves after the question has arrived",
                 &[early.1, (far_tap, f.item.d.frame)],
             );
-            proofs.unless_missed(whole, ledger.arrival_miss_rate(up));
+            // Reckoned from the question's departure at the far point it rests on that capture alone. What a client acknowledges may be forged itself.
+            let alone = early.1.0 == far_tap && side == Side::Server && ledger.whole(far_tap);
+            proofs.unless_missed(whole || alone, ledger.arrival_miss_rate(up));
             break;
         }
     }
@@ -171,6 +175,10 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
     if let Some((ttls, own)) = proof::odd_ttl(lane, &found) {
         claim.fact("its TTL is none that packets of this sender have here", ttls, own, &frames);
         proofs.chance *= 0.05;
+    }
+    // A closed port answers with an error too, and of those a capture that cuts or misses packets may know none.
+    if sort == Sort::Error && proofs.n == 0 && (!whole || ledger.errors == 0) {
+        return None;
     }
     claim.grade = match (proofs.n, proofs.chance) {
         (1.., _) if !beyond => Grade::Confirmed,

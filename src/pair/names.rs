@@ -16,7 +16,9 @@ pub fn split(view: &View<'_>, s: &Strand<'_>, tap: Tap) -> f64 {
     // Per name: all its questions, and those missing.
     let mut names: HashMap<String, (usize, usize)> = HashMap::new();
     for other in &view.strands {
-        let Some(f) = other.at(tap).filter(|f| f.server == of.server && f.client.ip == of.client.ip && f.proto == of.proto) else { continue };
+        let Some(f) = other.at(tap).filter(|f| f.server == of.server && f.client.ip == of.client.ip && f.proto == of.proto) else {
+            continue;
+        };
         let asked = f.packets.iter().find_map(|d| claim::dns_at(view, other, tap, d.frame).filter(|m| !m.response));
         let Some(asked) = asked else { continue };
         let n = names.entry(asked.qname.to_ascii_lowercase()).or_default();

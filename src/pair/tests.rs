@@ -336,7 +336,8 @@ fn a_reset_after_what_both_captures_missed_is_no_proof() {
     let mut all = background();
     for t in &mut all {
         let requests = || t.both.iter().filter(|d| d.side == Side::Client && d.len > 0);
-        let (by_a, by_b): (Vec<Digest>, Vec<Digest>) = (requests().step_by(5).copied().collect(), requests().skip(2).step_by(5).copied().collect());
+        let (by_a, by_b): (Vec<Digest>, Vec<Digest>) =
+            (requests().step_by(5).copied().collect(), requests().skip(2).step_by(5).copied().collect());
         t.both.retain(|d| !by_a.iter().chain(&by_b).any(|m| m.ts == d.ts && m.side == d.side));
         t.only_b.extend(by_a.into_iter().map(|d| Digest { ts: d.ts.plus(Span::from_nanos(WAY)), ttl: d.ttl - HOPS, ..d }));
         t.only_a.extend(by_b);

@@ -64,6 +64,9 @@ fn found(view: &View<'_>, s: &Strand<'_>, side: Side, up: Tap, kept: u32) -> Opt
         &frames,
     );
     claim.control.push(Control::counted("other_flows_same_way", kept, kept));
-    claim.excluded("a firewall or performance box that sets everybody's windows", format!("the windows of {kept} other flows arrived as they left"));
+    claim.excluded(
+        "a firewall or performance box that sets everybody's windows",
+        format!("the windows of {kept} other flows arrived as they left"),
+    );
     Some(claim.about(view, s))
 }
