@@ -294,12 +294,12 @@ impl Shape {
         (Self::QuicRtp, "quic_rtp", "QUIC and RTP on one pair of ports"),
         (Self::Sstp, "sstp", "SSTP request line"),
         (Self::HttpProxy, "http_proxy", "request to a proxy: CONNECT, or a whole URL"),
+        (Self::Opaque, "opaque", "first bytes of both sides without any structure"),
         (Self::DiscordKeepalive, "discord_keepalive", "Discord voice keepalive, sent back as it is"),
         (Self::WaHealth, "wa_health", "the word health, answered OK"),
         (Self::ViberPing, "viber_ping", "Viber probe of a call, answered with its time or id"),
         (Self::ZoomMedia, "zoom_media", "Zoom media headers before RTP of one source"),
         (Self::Broken, "broken", "a protocol's beginning, after which its frames do not follow"),
-        (Self::Opaque, "opaque", "first bytes of both sides without any structure"),
     ];
 
     /// The shape of this name.
