@@ -69,6 +69,10 @@ const ALONE_TOKENS: f64 = 8.0;
 /// Flows watched side by side over stretches of so many seconds at least; whoever swings less keeps a rate of its own.
 const EACH_STEP: f64 = 1.5;
 const EACH_SWING: f64 = 0.12;
+/// Chance below which flows that part so are not alike.
+const APART: f64 = 0.01;
+/// So much faster than later is a beginning in which nothing was known of the rate.
+const EAGER: f64 = 1.45;
 /// Drops that find the bucket empty with this chance are not random.
 const EMPTY: f64 = 0.65;
 /// No sender that loss holds back goes so many times faster than loss allows.
@@ -265,6 +269,7 @@ impl Measured<'_> {
         let slowed = p.before.is_some_and(|b| b > 1.5 * p.rate) && (p.drops >= 2.0 || p.slowed(&self.group));
         let enough = match p.episodes {
             0 if p.drops_before >= 10.0 && self.losses.share() >= 0.04 => 5,
+            0 if self.eager() => 5,
             1..=2 if self.share >= 0.05 && controls.meanwhile >= 2 && p.steady >= 0.85 => 5,
             0..=2 => 8,
             _ if self.group.len() >= 3 || (p.episodes >= 16 && self.share >= 0.1) => 4,
@@ -274,7 +279,17 @@ impl Measured<'_> {
             return false;
         }
         // A stream that rests now and then loses as others do; and where nothing was faster at the same time, a line that loses hits all alike.
-        let unsure = self.error_share() > if self.datagrams { 0.08 } else { 0.05 } || (controls.meanwhile == 0 && !self.datagrams);
+        if self.datagrams && self.mechanism == "policing" && !self.eager() {
+            return false;
+        }
+        let margin = if self.eager() {
+            0.14
+        } else if self.datagrams {
+            0.08
+        } else {
+            0.05
+        };
+        let unsure = self.error_share() > margin || (controls.meanwhile == 0 && !self.datagrams);
         if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !p.one_rate_despite_loss() && unsure {
             return false;
         }
@@ -303,6 +318,11 @@ impl Measured<'_> {
         (self.share < 0.05 && t.empty < 0.5) || (self.by_loss && self.share >= SCATTERED && t.scattered())
     }
 
+    /// Datagrams that went clearly faster at first: what a bucket held, or a sender that had to learn the rate. Whoever plays a stream does not.
+    fn eager(&self) -> bool {
+        self.datagrams && self.group.iter().all(|l| opening(l) >= EAGER * self.p.rate / self.group.len() as f64)
+    }
+
     /// Half the interval of the rate, as a share of it.
     fn error_share(&self) -> f64 {
         self.p.error() / self.p.rate
@@ -324,6 +344,12 @@ impl Measured<'_> {
         if self.queue.grown() { by_queue && (p.episodes < 4 || by_drops) } else { by_drops }
     }
 
+    /// Many short flows, each slower than all they are compared with.
+    fn apart(&self) -> bool {
+        let (n, m) = (self.controls.own.len(), self.controls.others.len());
+        n >= 5 && m >= 5 && self.p.episodes >= 16 && self.controls.chance().is_some_and(|p| p < APART)
+    }
+
     fn strong(&self) -> bool {
         (self.p.windows >= if self.p.at_drops { 8 } else { 5 } && self.p.steady >= plateau::STEADY) || self.p.one_rate_despite_loss()
     }
@@ -333,7 +359,8 @@ impl Measured<'_> {
         let total: u64 = self.group.iter().map(|l| l.pace.total()).sum();
         let controls = &self.controls;
         if self.datagrams {
-            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= 8;
+            let windows = if self.eager() { 5 } else { 8 };
+            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= windows;
             return enough.then_some(Grade::Possible);
         }
         if controls.fast == 0 {
@@ -349,7 +376,7 @@ impl Measured<'_> {
         let both = self.group.iter().all(|l| l.flow.totals.client.packets > 0 && l.flow.totals.server.packets > 0);
         let proven = both
             && told
-            && self.strong()
+            && (self.strong() || self.apart())
             && controls.meanwhile >= 1
             && !self.extreme
             && !lossy
@@ -361,6 +388,14 @@ impl Measured<'_> {
             _ => Grade::Likely,
         })
     }
+}
+
+/// The rate of a lane in its first second.
+fn opening(l: &Lane<'_>) -> f64 {
+    let p = l.pace;
+    let bins = ((1.0 / p.width.as_secs()) as usize).max(1);
+    let bytes: u64 = p.before + p.passed.iter().take(bins).map(|b| u64::from(*b)).sum::<u64>();
+    bytes as f64 * 8.0 / (p.start.since(p.began).as_secs() + bins as f64 * p.width.as_secs())
 }
 
 /// The rate of one flow where each of several that go at once keeps the same rate for itself. Flows that share a bucket swing.
@@ -409,7 +444,9 @@ fn judge(scene: &Scene<'_>, m: Measured<'_>) -> Option<Finding> {
 pub(super) fn mechanism(p: &Plateau, queue: &Queue, losses: &Losses, share: f64, slowed: bool, datagrams: bool) -> Option<&'static str> {
     let even = queue.paced > 0.9 && queue.bursts < 0.025;
     if datagrams {
-        return Some(if even { "shaping" } else { "policing" });
+        // What a policer lets through comes in the sender's own bursts.
+        let smooth = queue.paced >= 0.5 && queue.bursts <= 0.35;
+        return Some(if even || smooth { "shaping" } else { "policing" });
     }
     // With one packet in flight a receiver sees no hole, only the pause; then what was dropped before must do.
     let hidden = p.windows >= 6 && p.high - p.low <= 0.1 * p.rate && losses.before > losses.beyond && losses.share() >= 0.05;
