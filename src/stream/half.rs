@@ -115,6 +115,8 @@ pub(super) struct Half {
     pub timing: Option<(Pos, Time)>,
     /// Last announced window in bytes, scaled.
     pub window: u64,
+    /// Up to here there may be ranges that were seen but not remembered, for they were too many.
+    pub unsure: Pos,
     /// Packets of the peer that acknowledged across the first hole since it was noticed.
     pub hole_acks: u8,
     /// Payload packets so far whose checksum was verified.
@@ -184,6 +186,8 @@ impl Half {
             }
             if self.ranges.len() < RANGES_MAX {
                 self.ranges.push(new);
+            } else {
+                self.unsure = self.unsure.max(new.to);
             }
             return;
         }
@@ -198,6 +202,8 @@ impl Half {
         if self.ranges.len() < RANGES_MAX {
             let at = self.ranges.iter().position(|r| r.from > merged.from).unwrap_or(self.ranges.len());
             self.ranges.insert(at, merged);
+        } else {
+            self.unsure = self.unsure.max(merged.to);
         }
     }
 
