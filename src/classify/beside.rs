@@ -113,7 +113,7 @@ impl Book {
     /// A certificate that does not cover the name that was asked for.
     pub(super) fn misissued<'a>(&'a self, flow: &'a FlowRecord, own: &str, found: &mut Matches<'a>) {
         let shown = flow.notes.list.iter().find_map(|n| match &n.fact {
-            Fact::Certificate { names, .. } => Some((n.frame, names)),
+            Fact::Certificate(c) => Some((n.frame, &c.names)),
             _ => None,
         });
         let Some((frame, names)) = shown else { return };

@@ -24,7 +24,7 @@
 //! prefix_label = "media"         # optional: first label is `media`, or begins with it and goes on with `-` or a digit
 //! exclude = ["stats.example.net"]
 //! db = 40                        # weight in decibans; default 40
-//! dns_db = 20                    # as the only DNS name of the address; default half
+//! dns_db = 20                    # as the only DNS name of the address; default half; just before a flow that says no name, `db` less 7
 //! cert_db = 30                   # as certificate name; default three quarters
 //! role = "media"
 //! brand = "Example Plus"         # shown with the label
@@ -40,7 +40,7 @@
 //! db = 3
 //!
 //! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
-//! alpn = ["example/1"]           # also ja4, cert_cn, no_sni, odd_finished
+//! alpn = ["example/1"]           # also ja4, cert_cn, cert_org, no_sni, odd_finished
 //! db = 40
 //!
 //! [[service.stun]]               # all conditions must hold for one message; different rules add up
@@ -89,10 +89,12 @@
 mod beside;
 mod book;
 mod builtin;
+mod certificate;
 mod error;
 mod fields;
 mod grammar;
 mod index;
+mod leads;
 mod pattern;
 mod service;
 mod told;

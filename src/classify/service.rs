@@ -264,6 +264,8 @@ pub(super) struct TlsRule {
     pub ja4: Vec<Box<str>>,
     /// The certificate's common name is, or lies below, one of these.
     pub cert_cn: Vec<Box<str>>,
+    /// Organisations that the certificate names as its owner; any is enough.
+    pub cert_org: Vec<Box<str>>,
     /// Server name absent (true) or present (false).
     pub no_sni: Option<bool>,
     /// The client's first encrypted record is not as long as a Finished message is.

@@ -3,6 +3,7 @@
 use super::service::{DomainRule, Pattern, StunRule};
 use super::weigh::Told;
 use crate::model::note::{Stun, UserName};
+use crate::model::time::Span;
 
 impl Told<'_> {
     pub(super) fn says(&self) -> String {
@@ -10,6 +11,9 @@ impl Told<'_> {
             Self::Name(kind, name, rule) => format!("{kind} {name} {}", below(name, rule)),
             Self::Dns(name, true, rule) => format!("DNS gave this address for {name} alone, which {}", below(name, rule)),
             Self::Dns(name, false, rule) => format!("DNS gave this address for {name} among other names; it {}", below(name, rule)),
+            Self::JustAsked(name, ago, rule) => {
+                format!("DNS gave this address {} before for {name}, which {}, and for nothing else", brief(*ago), below(name, rule))
+            }
             Self::Address(ip, rule) => {
                 let limit = if rule.scope.narrowness() > 0 { " at this protocol and port" } else { "" };
                 format!("{ip} is in {}, {}{limit}", rule.net, rule.owner.says())
@@ -29,6 +33,7 @@ impl Told<'_> {
                 }
             }
             Self::Certificate(name) => format!("certificate {name}"),
+            Self::Owner(name) => format!("certificate of {name}"),
             Self::Stun(rule, m) => stun_says(rule, m),
             Self::Shape(shape) => shape.says().to_owned(),
             Self::Companion(c) if c.same_socket => format!("a {} call of this client uses the same socket", c.service),
@@ -44,11 +49,17 @@ impl Told<'_> {
 
     pub(super) fn brand(&self) -> Option<Box<str>> {
         match self {
-            Self::Name(_, _, rule) | Self::Dns(_, _, rule) => rule.brand.clone(),
+            Self::Name(_, _, rule) | Self::Dns(_, _, rule) | Self::JustAsked(_, _, rule) => rule.brand.clone(),
             Self::Address(_, rule) => rule.brand.clone(),
             _ => None,
         }
     }
+}
+
+/// A time of less than a minute.
+fn brief(span: Span) -> String {
+    let ms = span.nanos() / 1_000_000;
+    if ms < 1000 { format!("{ms} ms") } else { format!("{} s", ms / 1000) }
 }
 
 fn below(name: &str, rule: &DomainRule) -> String {

@@ -6,7 +6,7 @@ use super::weigh::{Beside, Match, Near, Told};
 use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::note::{ClientHello, Fact, MediaLeg, Note, Notes, ServerHello, Shape, Stun};
+use crate::model::note::{Certificate, ClientHello, Fact, MediaLeg, Note, Notes, ServerHello, Shape, Stun};
 use crate::model::packet::TcpFlags;
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
@@ -78,7 +78,8 @@ impl Book {
             }
             for (i, r) in service.tls.iter().enumerate() {
                 let hit = |m: &Match<'_>| {
-                    matches!(m.told, Told::Tls(x, _) if std::ptr::eq(x, r)) || matches!(m.told, Told::Certificate(_)) && of_certificate(r)
+                    matches!(m.told, Told::Tls(x, _) if std::ptr::eq(x, r))
+                        || matches!(m.told, Told::Certificate(_) | Told::Owner(_)) && r.about_certificate()
                 };
                 tell("tls", i, book.hits(s, &of_tls(r), hit), format!("{} dB", r.db));
             }
@@ -179,10 +180,6 @@ fn of_cidr(r: &CidrRule) -> Vec<FlowRecord> {
     [middle, r.net.network(), r.net.broadcast()].into_iter().map(|ip| scoped(&r.scope, Proto::TCP, ip)).collect()
 }
 
-fn of_certificate(r: &TlsRule) -> bool {
-    !r.cert_cn.is_empty() || r.cert_like.is_some() || r.issuer_like.is_some()
-}
-
 fn of_tls(r: &TlsRule) -> FlowRecord {
     let mut flow = scoped(&r.scope, Proto::TCP, NOWHERE);
     let sni = if r.no_sni == Some(false) { Some("name.example".into()) } else { None };
@@ -193,11 +190,12 @@ fn of_tls(r: &TlsRule) -> FlowRecord {
         note(&mut flow, Side::Server, Fact::ServerHello(Box::new(ServerHello { version: 0x0304, ..ServerHello::default() })));
         note(&mut flow, Side::Client, Fact::TlsApplicationData { record_len: 345 });
     }
-    if of_certificate(r) {
+    if r.about_certificate() {
         let made =
             |m: &super::service::Make| -> Box<str> { format!("{}{}{}", m.before, "a".repeat(usize::from(m.random.from)), m.after).into() };
         let name = r.cert_like.as_ref().map(made).or_else(|| r.cert_cn.first().cloned()).unwrap_or_default();
-        note(&mut flow, Side::Server, Fact::Certificate { names: vec![name], issuer: r.issuer_like.as_ref().map(made) });
+        let shown = Certificate { names: vec![name], organisation: r.cert_org.first().cloned(), issuer: r.issuer_like.as_ref().map(made) };
+        note(&mut flow, Side::Server, Fact::Certificate(Box::new(shown)));
     }
     flow
 }

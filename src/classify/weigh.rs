@@ -1,6 +1,7 @@
 //! Weighing: the facts of one flow against every service.
 
 use super::book::Book;
+use super::leads::LATELY_MAX;
 use super::service::{CidrRule, DomainRule, Hosting, Ownership, PatternRule, Scope, StunRule, TlsRule};
 use crate::model::flow::{FlowRecord, RoleBasis};
 use crate::model::frame::FrameNo;
@@ -21,6 +22,8 @@ pub struct DnsLead<'a> {
     pub frame: FrameNo,
     /// Only one name led this client to this address then.
     pub unique: bool,
+    /// Time from the answer to the flow's first packet.
+    pub ago: Span,
 }
 
 /// A call of the same client that announced this flow's other end as its peer, shortly before.
@@ -56,8 +59,6 @@ pub struct Beside<'a> {
 
 /// Odds of any one service before evidence: about 1 flow in 300.
 const PRIOR: i16 = -25;
-/// An ambiguous DNS answer is worth 8 dB where a unique one is worth 20.
-const AMBIGUOUS_DNS: (i16, i16) = (8, 20);
 /// A name at an address where its service does not stand.
 const MISMATCH: i16 = -15;
 /// The name of a decoy hello.
@@ -93,10 +94,14 @@ pub(super) struct Match<'a> {
 pub(super) enum Told<'a> {
     Name(&'static str, &'a str, &'a DomainRule),
     Dns(&'a str, bool, &'a DomainRule),
+    /// A name, how long before the flow it was answered.
+    JustAsked(&'a str, Span, &'a DomainRule),
     Address(IpAddr, &'a CidrRule),
     Port(Proto, u16),
     Tls(&'a TlsRule, &'a ClientHello),
     Certificate(&'a str),
+    /// The organisation that a certificate was issued to.
+    Owner(&'a str),
     Stun(&'a StunRule, &'a Stun),
     Shape(Shape),
     Companion(Companion<'a>),
@@ -192,26 +197,13 @@ impl Book {
                     }
                 }
                 // Alternative names list whatever else the owner serves (YouTube's stand in every Google certificate): only the first name counts.
-                Fact::Certificate { names, .. } if !std::mem::replace(&mut certificate, true) => {
-                    if let Some(name) = names.first() {
+                Fact::Certificate(c) if !std::mem::replace(&mut certificate, true) => {
+                    if let Some(name) = c.names.first() {
                         add("certificate", name.strip_prefix("*.").unwrap_or(name), note.frame, |r| r.cert_db);
                     }
                 }
                 _ => {}
             }
-        }
-    }
-
-    fn leads<'a>(&'a self, flow: &FlowRecord, dns: &[DnsLead<'a>], found: &mut Matches<'a>) {
-        for lead in dns {
-            self.names.find(&self.services, lead.name, flow.proto, flow.server.port, |service, rule| {
-                let db = if lead.unique { rule.dns_db } else { rule.dns_db * AMBIGUOUS_DNS.0 / AMBIGUOUS_DNS.1 };
-                let told = Told::Dns(lead.name, lead.unique, rule);
-                keep(
-                    found,
-                    Match { service, class: EvidenceClass::Dns, db, narrow: rule.precision(), role: rule.role, frame: lead.frame, told },
-                );
-            });
         }
     }
 
@@ -238,7 +230,7 @@ impl Book {
     fn handshake<'a>(&'a self, flow: &'a FlowRecord, found: &mut Matches<'a>) {
         let hello = flow.notes.client_hello();
         let certificate = flow.notes.list.iter().find_map(|n| match &n.fact {
-            Fact::Certificate { names, issuer } => Some((n.frame, &**names.first()?, issuer.as_deref(), names.len())),
+            Fact::Certificate(c) => Some((n.frame, &**c)),
             _ => None,
         });
         if hello.is_none() && certificate.is_none() {
@@ -249,7 +241,7 @@ impl Book {
             if !rule.scope.allows(flow.proto, flow.server.port) {
                 continue;
             }
-            let about_certificate = !rule.cert_cn.is_empty() || rule.cert_like.is_some() || rule.issuer_like.is_some();
+            let about_certificate = rule.about_certificate();
             let about_hello =
                 !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.odd_finished || !about_certificate;
             let hello_fits = || {
@@ -280,20 +272,9 @@ impl Book {
                     hit.class = EvidenceClass::Bytes;
                 }
             } else {
-                let Some((frame, name, issuer, names)) = certificate else { continue };
-                // A made-up name is the only one.
-                let made = rule.cert_like.as_ref().is_none_or(|make| names == 1 && make.fits(name))
-                    && rule.issuer_like.as_ref().is_none_or(|make| issuer.is_some_and(|i| make.fits(i)));
-                let name = name.strip_prefix("*.").unwrap_or(name);
-                let fits = |cn: &str| {
-                    let tail = name.len().checked_sub(cn.len()).and_then(|at| name.get(at..));
-                    tail.is_some_and(|t| t.eq_ignore_ascii_case(cn))
-                        && (name.len() == cn.len() || name.get(..name.len() - cn.len()).is_some_and(|h| h.ends_with('.')))
-                };
-                if !made || !rule.cert_cn.is_empty() && !rule.cert_cn.iter().any(|cn| fits(cn)) {
-                    continue;
-                }
-                (hit.class, hit.frame, hit.told) = (EvidenceClass::Name, frame, Told::Certificate(name));
+                let Some((frame, shown)) = certificate else { continue };
+                let Some(said) = rule.certificate_fits(shown) else { continue };
+                (hit.class, hit.frame, hit.told) = (EvidenceClass::Name, frame, said);
             }
             keep(found, hit);
         }
@@ -504,6 +485,7 @@ fn total(found: &[Match<'_>], service: usize) -> i16 {
         let cap = match class {
             C::Crypto => 60,
             C::Name | C::Stun | C::Bytes => 45,
+            C::Dns if of_class().any(|m| matches!(m.told, Told::JustAsked(..))) => LATELY_MAX,
             C::Dns => 20,
             // What the user asked for may say possible alone.
             C::Pattern if of_class().any(|m| matches!(m.told, Told::Pattern(r) if r.opt_in)) => 26,

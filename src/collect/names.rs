@@ -22,6 +22,8 @@ pub struct Lead<'a> {
     pub frame: FrameNo,
     /// No other name led this client to this address at that time.
     pub unique: bool,
+    /// From the answer to the flow's first packet.
+    pub ago: Span,
 }
 
 struct Answer<'a> {
@@ -84,7 +86,7 @@ impl<'a> Names<'a> {
         for a in fresh() {
             for name in std::iter::once(a.qname).chain(a.aliases.iter().map(|s| &**s)) {
                 if out.len() < 16 && !out.iter().any(|l| l.name == name) {
-                    out.push(Lead { name, frame: a.frame, unique });
+                    out.push(Lead { name, frame: a.frame, unique, ago: now.since(a.ts) });
                 }
             }
         }

@@ -92,6 +92,10 @@ impl Detector for Residual {
         } else {
             w.against(0.0, "the server died and came back", "no later success was seen");
         }
+        // A machine that acknowledged the first message and then fell silent, for good, is overloaded or hangs: it need not have been cut.
+        if !swallowed && trigger.outcome == Outcome::Muted && story.healthy == 0 {
+            return None;
+        }
         let mut grade = match (story.failed.len(), story.later.is_some(), alive.ok > 0) {
             (2.., true, true) => Grade::Likely,
             (_, true, true) | (2.., _, true) | (2.., true, false) => Grade::Possible,

@@ -303,7 +303,7 @@ fn label_beside(flows: &[FlowRecord], labels: &mut [Option<Label>], names: &Name
 }
 
 fn dns_leads<'a>(leads: &[collect::Lead<'a>]) -> Vec<DnsLead<'a>> {
-    leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique }).collect()
+    leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique, ago: l.ago }).collect()
 }
 
 fn judge_all(story: &mut Story, book: &Book, threads: usize) -> Vec<Finding> {

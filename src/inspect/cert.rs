@@ -1,7 +1,7 @@
 //! Names in an X.509 certificate (RFC 5280 §4.1), read by a bounded walk over its DER: no trust, no signature, no dates.
 
 use super::cursor::Cursor;
-use crate::model::note::wire_text;
+use crate::model::note::{Certificate, wire_text};
 
 /// Most names kept of one certificate.
 const NAMES_MAX: usize = 32;
@@ -17,23 +17,15 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANISATION: &[u8] = &[0x55, 0x04, 0x0a];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// What a leaf certificate says of itself and its issuer.
-pub(super) struct Names {
-    /// Subject common name first, then alternative DNS names, without repetition.
-    pub(super) names: Vec<Box<str>>,
-    /// Issuer common name, or its organisation.
-    pub(super) issuer: Option<Box<str>>,
-}
-
 /// The first certificate of a Certificate handshake message (TLS ≤ 1.2), its 4-byte header included.
-pub(super) fn leaf(message: &[u8]) -> Option<Names> {
+pub(super) fn leaf(message: &[u8]) -> Option<Certificate> {
     let mut c = Cursor::starting(message, 4)?;
     c.u24()?;
     let len = c.u24()? as usize;
     names(c.take(len)?)
 }
 
-fn names(der: &[u8]) -> Option<Names> {
+fn names(der: &[u8]) -> Option<Certificate> {
     let (_, certificate) = element(&mut Cursor::new(der)).filter(|e| e.0 == SEQUENCE)?;
     let (_, tbs) = element(&mut Cursor::new(certificate)).filter(|e| e.0 == SEQUENCE)?;
     let mut c = Cursor::new(tbs);
@@ -59,7 +51,7 @@ fn names(der: &[u8]) -> Option<Names> {
         }
     }
     let issuer = attribute(issuer, COMMON_NAME).or_else(|| attribute(issuer, ORGANISATION));
-    Some(Names { names, issuer })
+    Some(Certificate { names, organisation: attribute(subject, ORGANISATION), issuer })
 }
 
 fn alternative_names(extensions: &[u8], names: &mut Vec<Box<str>>) {

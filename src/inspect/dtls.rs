@@ -110,7 +110,7 @@ impl Direction {
         let fact = match self.kind {
             CLIENT_HELLO => Some(Fact::ClientHello(Box::new(self.client_hello()?))),
             SERVER_HELLO => Some(Fact::ServerHello(Box::new(hello::server_hello(&self.with_header(&self.message)?)?))),
-            _ => cert::leaf(&self.with_header(&self.message)?).map(|leaf| Fact::Certificate { names: leaf.names, issuer: leaf.issuer }),
+            _ => cert::leaf(&self.with_header(&self.message)?).map(|leaf| Fact::Certificate(Box::new(leaf))),
         };
         self.hello |= self.kind != CERTIFICATE;
         self.certificate |= self.kind == CERTIFICATE;

@@ -320,7 +320,7 @@ impl Direction {
             }
             Some(CERTIFICATE) => {
                 if let Some(leaf) = cert::leaf(message) {
-                    pen.write(from, to, Fact::Certificate { names: leaf.names, issuer: leaf.issuer });
+                    pen.write(from, to, Fact::Certificate(Box::new(leaf)));
                 }
             }
             _ => {}

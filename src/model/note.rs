@@ -52,13 +52,8 @@ pub enum Fact {
     },
     /// An alert record that is encrypted.
     TlsEncryptedAlert,
-    /// Names in the leaf certificate (TLS ≤ 1.2): subject CN first, then SAN dNSNames.
-    Certificate {
-        /// Common name, then alternative names, as written.
-        names: Vec<Box<str>>,
-        /// Issuer common name or organisation.
-        issuer: Option<Box<str>>,
-    },
+    /// The leaf certificate (TLS ≤ 1.2).
+    Certificate(Box<Certificate>),
     /// First TLS application-data record of this side.
     TlsApplicationData {
         /// Length in its record header.
@@ -85,6 +80,17 @@ pub enum Fact {
         /// Share of printable ASCII, 0–1.
         printable: f32,
     },
+}
+
+/// What a leaf certificate says of itself and its issuer (RFC 5280 §4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Subject common name, then alternative DNS names, as written.
+    pub names: Vec<Box<str>>,
+    /// Subject organisation.
+    pub organisation: Option<Box<str>>,
+    /// Issuer common name or organisation.
+    pub issuer: Option<Box<str>>,
 }
 
 /// One direction of a call's media, as the capture point saw it (RFC 3550 §6.4.1).

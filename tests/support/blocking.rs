@@ -42,6 +42,9 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
         ("residual-three-tuple", residual(true)),
         ("clean-server-bans", residual(false)),
         ("residual-one-sided", one_sided(residual(true))),
+        ("clean-server-overloaded", overloaded()),
+        ("clean-server-spare-machine", spare_machine()),
+        ("clean-server-refuses-hello", refuses_hello()),
         ("rst-ipv6", rst_ipv6()),
         ("desync-tools", desync_tools()),
         ("verdict-one-address-works", one_address_works()),
@@ -372,6 +375,59 @@ fn residual(swallowed: bool) -> Vec<Sent> {
         c.syn().after_ms(1_000).again().after_ms(2_000).again();
         all.push(c.done());
         all.push(fine(41_140 + i, "198.51.100.50:443", "www.example.org", 2_500 + 3_000 * i64::from(i)));
+    }
+    merge(all)
+}
+
+/// A machine whose kernel still finishes handshakes and acknowledges the first message, while its program takes no more connections; when
+/// its queue is full, it does not even answer SYNs. Nothing goes well there before or after.
+fn overloaded() -> Vec<Sent> {
+    let server = "203.0.113.54:443";
+    let mut all = Vec::new();
+    for i in 0..2 {
+        let mut c = conv(41_300 + i, server, 500 + 6_000 * i64::from(i));
+        c.handshake().c2s(&hello("media.example.net", i)).ack_from_server();
+        c.after_ms(5_500).fin();
+        all.push(c.done());
+    }
+    for i in 0..3 {
+        let mut c = conv(41_310 + i, server, 13_000 + 2_500 * i64::from(i));
+        c.syn().after_ms(1_000).again().after_ms(2_000).again();
+        all.push(c.done());
+        all.push(fine(41_340 + i, "198.51.100.54:443", "www.example.org", 13_500 + 2_500 * i64::from(i)));
+    }
+    merge(all)
+}
+
+/// Downloads that the server's site ends in the middle, through another machine than the one that sent the data: another distance, another
+/// count of identifications, no fragmentation bit; in its own time, and then silence.
+fn spare_machine() -> Vec<Sent> {
+    let mut all = Vec::new();
+    for i in 0..3 {
+        let mut c = conv(41_400 + i, &format!("203.0.113.{}:443", 55 + i), 700 * i64::from(i));
+        c.handshake().c2s(&hello("files.example.net", i)).ack_from_server();
+        c.s2c(&say::server_flight(u64::from(i), 900)).ack();
+        c.c2s(&say::client_finished(u64::from(i))).c2s(&say::application_data(u64::from(i) + 1, 90)).ack_from_server();
+        c.s2c(&say::application_data(u64::from(i) + 2, 12_000)).ack();
+        c.after_ms(230).rst_from_server(|p| p.ttl(57).df(false).ip_id(51_000 + 13 * i));
+        all.push(c.done());
+        all.push(fine(41_440 + i, "198.51.100.55:443", "www.example.org", 500 + 900 * i64::from(i)));
+    }
+    merge(all)
+}
+
+/// A server that refuses every connection in the act: it aborts (RST with ACK), and its kernel answers the message that was still under
+/// way with a second reset, without ACK, at the position that message acknowledged (RFC 9293 §3.10.7.1).
+fn refuses_hello() -> Vec<Sent> {
+    let server = "203.0.113.58:443";
+    let mut all = Vec::new();
+    for i in 0..2 {
+        let mut c = conv(41_500 + i, server, 900 * i64::from(i));
+        c.handshake().c2s(&hello("web.example.net", i));
+        c.rst_from_server(|p| p.ack_by(-(hello("web.example.net", i).len() as i32)));
+        c.rst_from_server(|p| p.flags(RST).window(0).ip_id(0).options(&[]));
+        all.push(c.done());
+        all.push(fine(41_540 + i, "198.51.100.58:443", "www.example.org", 500 + 900 * i64::from(i)));
     }
     merge(all)
 }

@@ -3,7 +3,7 @@
 use crate::model::flow::{FlowRecord, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::note::{ClientHello, DnsMessage, Fact, HttpRequest, Note, Stun};
+use crate::model::note::{Certificate, ClientHello, DnsMessage, Fact, HttpRequest, Note, Stun};
 use crate::model::seq::Pos;
 use crate::model::side::Side;
 use crate::model::time::Time;
@@ -42,7 +42,7 @@ pub trait Says: Sized {
         self.note(Fact::HttpRequest(Box::new(HttpRequest { host: Some(name.into()), ..HttpRequest::default() })))
     }
     fn certificate(self, names: &[&str]) -> Self {
-        self.note(Fact::Certificate { names: names.iter().map(|n| (*n).into()).collect(), issuer: None })
+        self.note(Fact::Certificate(Box::new(Certificate { names: names.iter().map(|n| (*n).into()).collect(), ..Certificate::default() })))
     }
     fn decoy(self, name: &str) -> Self {
         self.note(Fact::DecoyHello { sni: Some(name.into()) })

@@ -11,6 +11,7 @@ use super::{Book, DnsLead};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
 use crate::model::label::Label;
+use crate::model::time::Span;
 use std::sync::OnceLock;
 
 fn book() -> &'static Book {
@@ -28,5 +29,5 @@ fn named(flow: &FlowRecord) -> String {
 }
 
 fn lead(name: &str, unique: bool) -> DnsLead<'_> {
-    DnsLead { name, frame: FrameNo(2), unique }
+    DnsLead { name, frame: FrameNo(2), unique, ago: Span::from_secs(120) }
 }

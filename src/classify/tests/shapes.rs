@@ -6,7 +6,7 @@ use crate::classify::{Beside, Book, Companion, Near};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
 use crate::model::label::{EvidenceClass, LabelGrade};
-use crate::model::note::{ClientHello, Fact, Note, ServerHello, Shape, Stun, UserName};
+use crate::model::note::{Certificate, ClientHello, Fact, Note, ServerHello, Shape, Stun, UserName};
 use crate::model::seq::Pos;
 use crate::model::side::Side;
 use crate::model::time::{Span, Time};
@@ -129,7 +129,11 @@ fn guesses_are_made_on_request_and_stay_possible() {
 fn a_relay_of_tor_shows_two_made_up_names() {
     let shown = |names: &[&str], issuer: &str| {
         let names = names.iter().map(|n| (*n).into()).collect();
-        tcp("192.0.2.1:9001").sni("www.q4ylhtkahbq.com").note(Fact::Certificate { names, issuer: Some(issuer.into()) })
+        tcp("192.0.2.1:9001").sni("www.q4ylhtkahbq.com").note(Fact::Certificate(Box::new(Certificate {
+            names,
+            issuer: Some(issuer.into()),
+            ..Certificate::default()
+        })))
     };
     assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net"], "www.5urn7xj6.com")), "tor -");
     assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net", "b.example"], "www.5urn7xj6.com")), "", "a second name");

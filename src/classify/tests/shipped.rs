@@ -1,10 +1,12 @@
 //! Every shipped service: flows that are it, and flows that nearly are.
 
 use super::flows::{Says, flow, sni, tcp, udp};
-use super::{book, label, lead, named};
+use super::{DnsLead, book, label, lead, named};
+use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{LabelGrade, Role};
-use crate::model::note::{Fact, QuicInitial, Stun};
+use crate::model::note::{Certificate, Fact, QuicInitial, Stun};
+use crate::model::time::Span;
 
 #[test]
 fn names_of_each_service() {
@@ -13,7 +15,13 @@ fn names_of_each_service() {
         ("e13.whatsapp.net", "whatsapp chat"), ("g.whatsapp.net", "whatsapp chat"), ("chat.cdn.whatsapp.net", "whatsapp chat"),
         ("mmg.whatsapp.net", "whatsapp media"), ("mmg-fna.whatsapp.net", "whatsapp media"), ("media-mxp1-1.cdn.whatsapp.net", "whatsapp media"),
         ("media.fmct2-1.fna.whatsapp.net", "whatsapp media"), ("pps.whatsapp.net", "whatsapp media"), ("web.whatsapp.com", "whatsapp web"),
-        ("wa.me", "whatsapp web"), ("cdn4.cdn-telegram.org", "telegram media"), ("tdesktop.com", "telegram web"),
+        ("wa.me", "whatsapp web"), ("mmx-ds.cdn.whatsapp.net", "whatsapp media"), ("scontent.fna.whatsapp.net", "whatsapp media"),
+        ("kws2.web.telegram.org", "telegram chat"), ("kws4-1.web.telegram.org", "telegram chat"), ("venus.web.telegram.org", "telegram chat"),
+        ("web.telegram.org", "telegram web"), ("us-east1-aws.sc-jpl.com", "snapchat api"), ("upload.youtube.com", "youtube media"),
+        ("content.cdn.viber.com", "viber media"), ("obs-jp.line-apps.com", "line media"), ("legy-jp.line-apps.com", "line chat"),
+        ("servicewechat.com", "wechat web"), ("q1.qlogo.cn", "qq media"), ("wx.qlogo.cn", "wechat media"), ("v.qq.com", ""), ("i.gtimg.com", "qq web"),
+        ("teams.cloud.microsoft", "teams chat"), ("eu-api.relay.teams.microsoft.com", "teams call"), ("web-chat-e2ee.facebook.com", "messenger chat"),
+        ("irc.libera.chat", "irc chat"), ("cdn.privateinternetaccess.com", "vpn_service -"), ("sun9-1.vkuserphoto.ru", "vk media"), ("cdn4.cdn-telegram.org", "telegram media"), ("tdesktop.com", "telegram web"),
         ("chat.signal.org", "signal chat"), ("grpc.chat.signal.org", "signal chat"), ("cdn.signal.org", "signal media"), ("sfu.voip.signal.org", "signal call"),
         ("textsecure-service.whispersystems.org", "signal chat"), ("api.oneme.ru", "max chat"), ("iu.oneme.ru", "max media"), ("web.max.ru", "max web"),
         ("botapi.max.ru", "max api"), ("facetime.apple.com", "facetime web"), ("query.ess.apple.com", "imessage api"),
@@ -230,7 +238,53 @@ fn dns_leads_count_after_the_flow_itself() {
     assert_eq!(book().label(&chat, &[lead("g.whatsapp.net", true)]).map(|l| l.grade), Some(LabelGrade::Confident));
     let signal = tcp("76.223.66.180:443").unanswered();
     assert_eq!(book().label(&signal, &[lead("chat.signal.org", true)]).map(|l| l.grade), Some(LabelGrade::Probable));
-    assert!(book().label(&signal, &[lead("chat.signal.org", false)]).is_none());
+    let other = DnsLead { frame: FrameNo(3), ..lead("www.example.com", false) };
+    assert!(book().label(&signal, &[lead("chat.signal.org", false), other]).is_none());
+}
+
+#[test]
+fn a_certificate_without_a_name_tells_its_owner() {
+    let shown = |org: &str| {
+        let shown = Certificate { names: vec!["203.0.113.9".into()], organisation: Some(org.into()), ..Certificate::default() };
+        tcp("198.51.100.7:443").note(Fact::Certificate(Box::new(shown)))
+    };
+    let l = label(&shown("Windscribe")).unwrap();
+    assert_eq!((&*l.id, l.grade, &*l.evidence[0].says), ("vpn_service", LabelGrade::Probable, "certificate of Windscribe"));
+    assert_eq!(named(&shown("V Kontakte LLC")), "vk web");
+    assert_eq!(named(&shown("Windscribe Fans")), "");
+    // A name that is no host's.
+    assert_eq!(named(&udp("198.51.100.7:4000").certificate(&["Snapchat Inc."])), "snapchat call");
+    assert_eq!(named(&udp("198.51.100.7:4000").certificate(&["Snapchat Inc. Fans"])), "");
+    // Direct TLS to a chat server of whatever name.
+    assert_eq!(named(&tcp("192.0.2.7:5223").hello(Some("chat.example.org"), &["xmpp-client"], "")), "xmpp chat");
+    assert_eq!(named(&tcp("192.0.2.7:5223").sni("conversations.im")), "xmpp chat");
+    assert_eq!(named(&tcp("192.0.2.7:443").sni("conversations.im")), "", "its pages");
+}
+
+#[test]
+fn a_name_just_asked_for_names_a_silent_flow() {
+    let asked = |name, unique, s| DnsLead { ago: Span::from_secs(s), ..lead(name, unique) };
+    let shared = tcp("157.240.20.35:443").unanswered();
+    let l = book().label(&shared, &[asked("web.whatsapp.com", true, 1)]).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade, l.attempt), ("whatsapp", Some("web"), LabelGrade::Probable, true));
+    assert_eq!(l.evidence[0].says, "DNS gave this address 1 s before for web.whatsapp.com, which is its name, and for nothing else");
+    let later = book().label(&shared, &[asked("web.whatsapp.com", true, 40)]).unwrap();
+    assert_eq!(later.grade, LabelGrade::Possible);
+    assert!(book().label(&shared, &[asked("web.whatsapp.com", true, 90)]).is_none(), "and so long after it may be anybody's");
+    // Names of one service do not disagree, names of two do.
+    let second = DnsLead { frame: FrameNo(3), ..asked("static.whatsapp.net", false, 2) };
+    let l = book().label(&shared, &[asked("web.whatsapp.com", false, 1), second]).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name())), ("whatsapp", Some("web")), "the last question counts");
+    let other = DnsLead { frame: FrameNo(3), ..asked("www.example.com", false, 2) };
+    assert!(book().label(&shared, &[asked("web.whatsapp.com", false, 1), other]).is_none());
+    // An alias belongs to its question.
+    let alias = asked("mmx-ds.cdn.example.net", false, 1);
+    assert!(book().label(&shared, &[asked("web.whatsapp.com", false, 1), alias]).is_some());
+    // A flow that says another name is that name's.
+    let named = tcp("157.240.20.35:443").sni("www.example.com");
+    assert!(book().label(&named, &[asked("web.whatsapp.com", true, 1)]).is_none());
+    // A name that is weak evidence itself stays so.
+    assert!(book().label(&shared, &[asked("gateway.icloud-content.com", true, 1)]).is_none());
 }
 
 #[test]

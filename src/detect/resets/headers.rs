@@ -13,6 +13,9 @@ use crate::model::source::Vantage;
 pub(in crate::detect) const INITIAL_TTLS: [u8; 3] = [64, 128, 255];
 /// A change of route moves a TTL by at most this many hops.
 const ROUTE_CHANGE: u8 = 3;
+/// The most that is made of TTL, identification, fragmentation bit and timestamps of a server's reset together: one cause explains them all,
+/// another machine of the same site (a balancer, a spare that took over), and that is no rarity. It is below what is worth telling by itself.
+const OTHER_MACHINE: f64 = 1.8;
 
 /// Header fields of one side's ordinary packets.
 pub(super) struct Baseline {
@@ -72,6 +75,7 @@ pub(super) fn headers(
     {
         w.against(-3.0, "a box in the user's own network", "the reset has not passed a single router");
     }
+    let before = w.llr;
     if !base.ttls.is_empty() && !scene.source.quality.ttl_normalised {
         if base.ttl_fits(r.ttl) {
             w.llr += if clientish { -1.5 } else { -0.4 };
@@ -101,6 +105,16 @@ pub(super) fn headers(
             );
         }
     }
+    if base.df.is_some_and(|df| df != r.df) && r.ip_id.is_some() {
+        w.fact(1.0, "the reset's don't-fragment bit differs", r.df.to_string(), (!r.df).to_string(), &at);
+    }
+    let timestamps = tcp.side.client.timestamps && tcp.side.server.timestamps;
+    if timestamps && r.flags.has(TcpFlags(0x14)) && !r.marked(mark::TIMESTAMP) {
+        w.fact(0.5, "the reset lacks the timestamp option of this connection", "absent", "present", &at);
+    }
+    if !clientish {
+        w.llr = w.llr.min(before + OTHER_MACHINE);
+    }
     let copied = flow.ladder.iter().rfind(|p| p.side == side.peer() && p.len > 0 && p.ts <= r.ts);
     if let (Some(t), Some(id)) = (copied, r.ip_id)
         && id > 255
@@ -113,9 +127,6 @@ pub(super) fn headers(
             "the sender's own count",
             &[t.frame, r.frame],
         );
-    }
-    if base.df.is_some_and(|df| df != r.df) && r.ip_id.is_some() {
-        w.fact(1.0, "the reset's don't-fragment bit differs", r.df.to_string(), (!r.df).to_string(), &at);
     }
     if !base.tos.is_empty() && !base.tos.contains(&(r.tos & 0xfc)) && r.tos & 0xfc != 0 {
         w.fact(1.5, "the reset's traffic class differs", format!("{:#04x}", r.tos), format!("{:#04x}", base.tos[0]), &at);
@@ -138,10 +149,6 @@ pub(super) fn headers(
     }
     if !r.flags.ack() && r.ack_raw.0 != 0 {
         w.fact(1.0, "a reset without ACK fills the acknowledgement field", r.ack_raw.0.to_string(), "0", &at);
-    }
-    let timestamps = tcp.side.client.timestamps && tcp.side.server.timestamps;
-    if timestamps && r.flags.has(TcpFlags(0x14)) && !r.marked(mark::TIMESTAMP) {
-        w.fact(0.5, "the reset lacks the timestamp option of this connection", "absent", "present", &at);
     }
     // Route changes move a TTL by a few hops; two machines differ by more.
     let vectors = resets.iter().any(|x| x.packet.ttl.abs_diff(r.ttl) > ROUTE_CHANGE && x.packet.ts.since(r.ts).abs() > REORDER);

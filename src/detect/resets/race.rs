@@ -160,10 +160,16 @@ fn provoking<'a>(flow: &'a FlowRecord, side: Side, reset: &Brief) -> impl Iterat
     })
 }
 
-/// A dead socket answers each packet that was still under way with a reset of its own: are there enough such packets?
+/// A dead socket answers each packet that was still under way with a reset of its own: are there enough such packets? The one that killed
+/// it, with ACK, needs none: an application that gives up sends it by itself.
 fn provoked_burst(flow: &FlowRecord, side: Side, burst: &[&&ResetSeen]) -> bool {
     let Some(last) = burst.last() else { return false };
     let from = last.packet.ts.minus(Span::from_millis(1_500));
+    let answers: Vec<&Brief> = burst.iter().map(|r| &r.packet).filter(|r| !r.flags.ack()).collect();
+    let answered = |r: &Brief| provoking(flow, side, r).filter(|p| p.ts >= from).count() >= answers.len();
+    if burst.len() - answers.len() == 1 && burst[0].packet.flags.ack() && answers.iter().all(|r| answered(r)) {
+        return true;
+    }
     let provoking = flow
         .ladder
         .iter()

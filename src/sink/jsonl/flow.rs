@@ -132,7 +132,7 @@ fn said(j: &mut Json, f: &FlowRecord, dns_names: &[Box<str>]) {
         match &note.fact {
             Fact::HttpRequest(r) => host = host.or(r.host.as_deref()),
             Fact::Dns(m) if !m.qname.is_empty() => qname = qname.or(Some(&*m.qname)),
-            Fact::Certificate { names, .. } => cert = cert.or(Some(names.as_slice())),
+            Fact::Certificate(c) => cert = cert.or(Some(c.names.as_slice())),
             Fact::Quic(q) => gquic = gquic.or(q.gquic_sni.as_deref()),
             _ => {}
         }
