@@ -3,7 +3,7 @@
 use super::book::Book;
 use super::service::{CidrRule, DomainRule, Pattern, PatternRule, Scope, Service, StunRule, TlsRule};
 use super::weigh::{Beside, Match, Near, Told};
-use crate::model::flow::{Brief, Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{Certificate, ClientHello, Fact, MediaLeg, Note, Notes, ServerHello, Shape, Stun};
@@ -29,17 +29,16 @@ pub(super) fn flow(proto: Proto, server: Endpoint) -> FlowRecord {
         role_basis: if proto == Proto::TCP { RoleBasis::Syn } else { RoleBasis::FirstDatagram },
         first: START,
         last: START,
-        totals: PerSide { client: answered, server: answered },
+        detail: Detail { totals: PerSide { client: answered, server: answered }, tcp: None, ladder: Ladder::default(), icmp: Vec::new() }
+            .into(),
         app: None,
-        tcp: None,
         pace: PerSide::default(),
-        ladder: Ladder::default(),
         notes: Notes::default(),
-        icmp: Vec::new(),
         owner: None,
         closed: Closed::Finished,
         outcome: Outcome::Unknown,
         stage: Stage::None,
+        nearest: None,
     })
 }
 

@@ -5,6 +5,7 @@ use super::seq::Pos;
 use super::side::Side;
 use super::time::Time;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One fact of one flow.
 #[derive(Clone, Debug)]
@@ -523,9 +524,41 @@ impl UserName {
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// In the order they were made.
-    pub list: Vec<Note>,
+    pub list: NoteList,
     /// Facts not kept because the bound was reached.
     pub dropped: u32,
+}
+
+/// Notes that copies of a record share; nothing on the heap as long as there is none. Read and written as a vector.
+#[derive(Clone, Debug, Default)]
+pub struct NoteList(Option<Arc<Vec<Note>>>);
+
+impl std::ops::Deref for NoteList {
+    type Target = Vec<Note>;
+    fn deref(&self) -> &Vec<Note> {
+        static NONE: Vec<Note> = Vec::new();
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl std::ops::DerefMut for NoteList {
+    fn deref_mut(&mut self) -> &mut Vec<Note> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl<'a> IntoIterator for &'a NoteList {
+    type Item = &'a Note;
+    type IntoIter = std::slice::Iter<'a, Note>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Vec<Note>> for NoteList {
+    fn from(list: Vec<Note>) -> Self {
+        Self((!list.is_empty()).then(|| Arc::new(list)))
+    }
 }
 
 /// Most notes a flow keeps.
