@@ -125,6 +125,7 @@ impl Pack for Half {
         self.window.pack(w);
         self.hole_acks.pack(w);
         self.verified.pack(w);
+        self.unsure.pack(w);
     }
     fn unpack(r: &mut Reader<'_>) -> Self {
         let (next, ranges, kept) = (Pack::unpack(r), Pack::unpack(r), Pack::unpack(r));
@@ -144,6 +145,7 @@ impl Pack for Half {
             window: Pack::unpack(r),
             hole_acks: Pack::unpack(r),
             verified: Pack::unpack(r),
+            unsure: Pack::unpack(r),
         }
     }
 }
