@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{Read, Write};
 use support::blocking;
+use support::blocking_names;
 use support::blocking_udp;
 use support::ladder::{Conv, EPOCH, Sent, Udp, lookup, merge};
 use support::pcap::{Pcap, Pcapng, Rec};
@@ -304,7 +305,8 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let pieces = [1, 1, 3, 40, 20, 1, 200, 333, 64];
     cases.push(("hello-crumbs", "in.pcap", on(Link::Ethernet, &talk(Conv::new(CLIENT, SERVER), &hello.records(97), &pieces))));
 
-    for (name, packets) in shapes::cases().into_iter().chain(blocking::cases()).chain(blocking_udp::cases()) {
+    for (name, packets) in shapes::cases().into_iter().chain(blocking::cases()).chain(blocking_udp::cases()).chain(blocking_names::cases())
+    {
         cases.push((name, "in.pcap", on(Link::Ethernet, &packets)));
     }
 

@@ -185,9 +185,17 @@ fn of_tls(r: &TlsRule) -> FlowRecord {
     let sni = if r.no_sni == Some(false) { Some("name.example".into()) } else { None };
     let ja4 = r.ja4.first().cloned().unwrap_or_default();
     let alpn = r.alpn.first().cloned().into_iter().collect();
-    note(&mut flow, Side::Client, Fact::ClientHello(Box::new(ClientHello { sni, ja4, alpn, ..ClientHello::default() })));
-    if r.odd_finished {
-        note(&mut flow, Side::Server, Fact::ServerHello(Box::new(ServerHello { version: 0x0304, ..ServerHello::default() })));
+    note(
+        &mut flow,
+        Side::Client,
+        Fact::ClientHello(Box::new(ClientHello { sni, ja4, alpn, hybrid: r.hybrid_declined, ..ClientHello::default() })),
+    );
+    if r.odd_finished || r.hybrid_declined {
+        note(
+            &mut flow,
+            Side::Server,
+            Fact::ServerHello(Box::new(ServerHello { version: 0x0304, group: 0x001d, ..ServerHello::default() })),
+        );
         note(&mut flow, Side::Client, Fact::TlsApplicationData { record_len: 345 });
     }
     if r.about_certificate() {

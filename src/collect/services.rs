@@ -2,7 +2,8 @@
 //!
 //! A role works if any of its addresses works: one that answers while others are cut leaves it impaired, not blocked. It is blocked if none
 //! does, and a finding explains it; a success before the interference began says nothing for what came after. Failures alone, without a
-//! finding, are no verdict about the network.
+//! finding, are no verdict about the network. A service is whole only if all of its roles work: what of it was cut while the rest worked is
+//! said of both.
 
 use crate::model::finding::{Finding, Grade, Kind};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
@@ -115,7 +116,27 @@ pub fn tally_onto(
             }
         }
     }
-    rows.into_iter().map(|((id, role), row)| state(id, role, &row)).collect()
+    let mut states: Vec<ServiceState> = rows.into_iter().map(|((id, role), row)| state(id, role, &row)).collect();
+    states.chunk_by_mut(|a, b| a.id == b.id).for_each(tell_parts);
+    states
+}
+
+/// Says of each part of one service what became of the others, where some were cut and some worked.
+fn tell_parts(parts: &mut [ServiceState]) {
+    let name = |s: &ServiceState| s.role.map_or("rest", Role::name);
+    let of = |states: &[State]| -> Vec<&'static str> { parts.iter().filter(|s| states.contains(&s.state)).map(name).collect() };
+    let (worked, cut) = (of(&[State::Ok]), of(&[State::Blocked, State::LikelyBlocked]));
+    if worked.is_empty() || cut.is_empty() {
+        return;
+    }
+    for s in parts {
+        let more = match s.state {
+            State::Ok => format!("; not so its {}: the service as a whole needs both", cut.join(", ")),
+            State::Blocked | State::LikelyBlocked => format!("; its {} worked", worked.join(", ")),
+            _ => continue,
+        };
+        s.because.push_str(&more);
+    }
 }
 
 /// Flows that findings say were kept from working.
@@ -218,5 +239,38 @@ fn state(id: &str, role: Option<Role>, row: &Row<'_>) -> ServiceState {
         because,
         unless,
         circumvention: row.circumvention,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(id: &str, role: Option<Role>, state: State) -> ServiceState {
+        ServiceState {
+            id: id.into(),
+            title: id.into(),
+            role,
+            state,
+            attempts: 2,
+            ok: 0,
+            failed: 2,
+            flows: 2,
+            findings: Vec::new(),
+            because: "-".to_owned(),
+            unless: String::new(),
+            circumvention: false,
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_cut_and_one_that_works_each_tell_of_the_other() {
+        let mut parts = [part("a", Some(Role::Chat), State::Ok), part("a", Some(Role::Call), State::Blocked)];
+        tell_parts(&mut parts);
+        assert_eq!(parts[0].because, "-; not so its call: the service as a whole needs both");
+        assert_eq!(parts[1].because, "-; its chat worked");
+        let mut all_cut = [part("a", Some(Role::Chat), State::Blocked), part("a", Some(Role::Call), State::Blocked)];
+        tell_parts(&mut all_cut);
+        assert!(all_cut.iter().all(|p| p.because == "-"));
     }
 }

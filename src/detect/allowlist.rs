@@ -135,7 +135,7 @@ impl<'a> Tally<'a> {
             let Some(target) = target else { continue };
             if f.outcome == failure && told(f, failure) {
                 t.failed.insert(target);
-                t.networks.insert(network(f.server.ip));
+                t.networks.insert(silence::network(f.server.ip));
                 t.frames.push(f.first.frame);
                 t.flows.push(f.id);
                 t.first.get_or_insert(f.first.ts);
@@ -249,12 +249,4 @@ fn told(f: &FlowRecord, failure: Outcome) -> bool {
 /// The last two labels of a name: what one owner holds fails together.
 fn site(name: &str) -> &str {
     name.rmatch_indices('.').nth(1).and_then(|(at, _)| name.get(at + 1..)).unwrap_or(name)
-}
-
-/// The first 16 bits of an IPv4 address, 32 of an IPv6 address.
-const fn network(ip: IpAddr) -> u32 {
-    match ip {
-        IpAddr::V4(a) => u32::from_be_bytes(a.octets()) >> 16,
-        IpAddr::V6(a) => (u128::from_be_bytes(a.octets()) >> 96) as u32,
-    }
 }

@@ -86,7 +86,7 @@ impl Detector for DelayedDrop {
         }
         let (other, same) = (around.other_name.clone(), around.same_name.clone());
         let fails = (same.n - same.ok).max(alike as u32) + 1;
-        let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+        let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
         let mut grade = match () {
             () if same.ok > 0 => return None,
             () if p < 0.001 && side == Side::Client => Grade::Confirmed,

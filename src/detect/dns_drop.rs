@@ -64,7 +64,8 @@ impl Detector for DnsDrop {
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let flow = scene.flow;
         // An ICMP error is an answer: nobody listens, or a firewall says so.
-        if !flow.icmp.is_empty() || scene.source.quality.one_sided_share > 0.5 {
+        // Over TCP it is the connection that is silent, and others judge it.
+        if !flow.icmp.is_empty() || flow.tcp.is_some() || scene.source.quality.one_sided_share > 0.5 {
             return None;
         }
         let own = dns_talk::exchanges(flow);
@@ -183,7 +184,7 @@ fn judge_one<'a>(scene: &Scene<'a>, said: &[Exchange<'a>], x: &Exchange<'a>) -> 
 fn silence<'s, 'a>(said: &'s [Exchange<'a>], x: &Exchange<'_>, client: IpAddr, end: Time) -> Option<Silence<'s, 'a>> {
     let exchanges: Vec<&Exchange<'a>> = said
         .iter()
-        .filter(|y| y.name == x.name && y.kind == x.kind && y.flow.client.ip == client && y.flow.icmp.is_empty())
+        .filter(|y| y.name == x.name && y.kind == x.kind && y.flow.client.ip == client && y.flow.icmp.is_empty() && y.flow.tcp.is_none())
         .filter(|y| in_vain(y, end).next().is_some())
         .collect();
     let mut queries: Vec<&Said<'_>> = exchanges.iter().flat_map(|y| in_vain(y, end)).collect();
@@ -204,7 +205,7 @@ fn in_vain<'s>(y: &'s Exchange<'_>, end: Time) -> impl Iterator<Item = &'s Said<
 fn silent_names<'s>(said: &'s [Exchange<'_>], x: &Exchange<'_>, client: IpAddr, from: Time, end: Time) -> Vec<&'s str> {
     let mut out: Vec<&str> = said
         .iter()
-        .filter(|y| y.flow.client.ip == client && y.kind == x.kind && y.answers.is_empty())
+        .filter(|y| y.flow.client.ip == client && y.kind == x.kind && y.answers.is_empty() && y.flow.tcp.is_none())
         .filter(|y| in_vain(y, end).next().is_some() && y.queries.first().is_some_and(|q| q.ts >= from.minus(WAIT)))
         .map(|y| y.name)
         .filter(|n| !said.iter().any(|y| y.name == *n && !y.answers.is_empty()))

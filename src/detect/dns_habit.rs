@@ -107,7 +107,7 @@ pub(super) fn departure<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], x: &Exchan
     };
     let alike = |a: &Said<'_>| {
         let shares = a.addresses().any(|i| answer.addresses().any(|k| i == k));
-        shares || a.sense() == Sense::Denied || a.odd_address().is_some()
+        shares || matches!(a.sense(), Sense::Denied | Sense::Failed) || a.odd_address().is_some()
     };
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let odd_departing = departing.iter().filter(|h| alike(h.1)).count();

@@ -25,7 +25,7 @@ static CARD: Card = Card {
     rule: "dns.answer.denied",
     kind: Kind::DnsInjection,
     mechanisms: &["nxdomain"],
-    claim: "A name is denied (NXDOMAIN, REFUSED) although it exists: the denial was made on the path, or this resolver alone denies it.",
+    claim: "A name is denied (NXDOMAIN, REFUSED), or its lookup fails (SERVFAIL), although it exists: the answer was made on the path, or this resolver alone denies the name.",
     ladder: "\
 client            on the path       resolver R        resolver S
   | A? name --------> X                |                 |
@@ -44,7 +44,12 @@ client            on the path       resolver R        resolver S
         "a resolver reached over paths of different length",
     ],
     confirm: "Ask the name's own servers, and another resolver over an encrypted transport.",
-    sources: &["RFC 8020 (NXDOMAIN)", "Pearce et al.: Iris, USENIX Security 2017", "Duan et al.: Hold-On, SATIN 2012"],
+    sources: &[
+        "RFC 8020 (NXDOMAIN)",
+        "RFC 1035 §4.1.1 (SERVFAIL, REFUSED)",
+        "Pearce et al.: Iris, USENIX Security 2017",
+        "Duan et al.: Hold-On, SATIN 2012",
+    ],
 };
 
 impl Detector for DnsNxdomain {
@@ -59,7 +64,7 @@ impl Detector for DnsNxdomain {
         }
         let own = dns_talk::exchanges(scene.flow);
         let denied = |x: &&Exchange<'_>| {
-            let all = !x.answers.is_empty() && x.answers.iter().all(|a| a.sense() == Sense::Denied);
+            let all = !x.answers.is_empty() && x.answers.iter().all(|a| matches!(a.sense(), Sense::Denied | Sense::Failed));
             all && x.asks_for_address() && dns_talk::is_public_name(x.name)
         };
         if !own.iter().any(|x| denied(&x)) {
@@ -69,7 +74,9 @@ impl Detector for DnsNxdomain {
         let mut best: Option<Finding> = None;
         for x in own.iter().filter(denied) {
             let Some(answer) = x.answers.first() else { continue };
-            let found = made_on_the_path(scene, &said, x, answer).or_else(|| denied_here_only(scene, &said, x, answer));
+            // A resolver that fails has reasons of its own (RFC 4035 §5.5, dead servers): only where the failure was made can tell.
+            let alone = || if answer.sense() == Sense::Denied { denied_here_only(scene, &said, x, answer) } else { None };
+            let found = made_on_the_path(scene, &said, x, answer).or_else(alone);
             if let Some(f) = found
                 && best.as_ref().is_none_or(|b| f.grade > b.grade)
             {
@@ -167,7 +174,8 @@ fn denied_here_only<'a>(scene: &Scene<'a>, said: &[Exchange<'a>], x: &Exchange<'
 
 fn denial(w: &mut Weigh, x: &Exchange<'_>, answer: &Said<'_>) {
     let frames: Vec<_> = x.queries.first().into_iter().map(|q| q.frame).chain([answer.frame]).collect();
-    w.fact(1.0, format!("{} is denied", x.name), answer.tells(), "an answer", &frames);
+    let what = if answer.sense() == Sense::Failed { "is said to be impossible to look up" } else { "is denied" };
+    w.fact(1.0, format!("{} {what}", x.name), answer.tells(), "an answer", &frames);
 }
 
 /// Other names that this resolver was asked for, and of these, those it gave addresses for.
@@ -189,7 +197,11 @@ fn write(scene: &Scene<'_>, x: &Exchange<'_>, answer: &Said<'_>, grade: Grade, w
         grade,
         direction: Some(Direction::S2c),
         started: answer.ts,
-        ooni_failure: Some(if answer.message.rcode == 5 { "dns_refused_error" } else { "dns_nxdomain_error" }),
+        ooni_failure: Some(match answer.message.rcode {
+            5 => "dns_refused_error",
+            2 => "dns_servfail_error",
+            _ => "dns_nxdomain_error",
+        }),
     };
     let needs = vec!["the same query over an encrypted transport", "the answer of the name's own servers"];
     let mut f = weigh::finding(scene, &claim, w, control, needs);

@@ -58,7 +58,8 @@ impl Detector for DnsRace {
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         // With part of an answer missing, what looks different may be the same.
-        if scene.flow.totals.server.cut > 0 || scene.flow.totals.server.packets < 2 {
+        // Over TCP a second answer would have to fit into the stream: contradictions there are seen as such.
+        if scene.flow.totals.server.cut > 0 || scene.flow.totals.server.packets < 2 || scene.flow.tcp.is_some() {
             return None;
         }
         let own: Vec<Contest<'_>> = dns_talk::exchanges(scene.flow).into_iter().filter_map(|x| contest(scene, x)).collect();

@@ -192,13 +192,13 @@ impl Exchange<'_> {
     }
 }
 
-/// A conversation with a resolver in single datagrams.
+/// A conversation with one resolver, in datagrams or over TCP.
 pub(super) fn is_lookup(flow: &FlowRecord) -> bool {
     let many = match flow.server.ip {
         IpAddr::V4(ip) => ip.is_multicast() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_multicast(),
     };
-    flow.app == Some("dns") && flow.tcp.is_none() && !many
+    flow.app == Some("dns") && !many
 }
 
 /// A packet that the capture recorded twice.

@@ -144,6 +144,10 @@ pub(super) fn unanswered_hello(scene: &Scene<'_>) -> Option<Finding> {
     }
     let last = hello.first.ts.plus(hello.waited);
     let around = Around::of(scene, hello.first.ts, last);
+    // Whatever else the client asked for meanwhile, it asked in vain: the line was down.
+    if back.is_empty() && !seen_from_the_server && around.alive.ok == 0 && around.alive.n >= 2 && around.other_name.ok == 0 {
+        return None;
+    }
     if back.is_empty() {
         around.weigh(mechanism == "hello_dropped", &mut w);
     } else {
@@ -188,7 +192,7 @@ fn grade(scene: &Scene<'_>, around: &Around, repeats: usize, path_ok: bool, back
     let cut_one_way = back_open && tail;
     let (other, same) = (&around.other_name, &around.same_name);
     let fails = same.n - same.ok + 1;
-    let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+    let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
     let mixed = same.ok > 0;
     let mut grade = match () {
         () if !path_ok => Grade::Possible,

@@ -27,7 +27,7 @@ static CARD: Card = Card {
     rule: "ip.syn_silent",
     kind: Kind::IpBlocking,
     mechanisms: &["syn_silent"],
-    claim: "Nothing comes back from one address, at no port and at no attempt, while the client reaches others.",
+    claim: "Nothing comes back from one address, or from one port of a service at it, at no attempt, while the client reaches others.",
     ladder: "\
 client                        server
   | SYN -----------> X           |   0 s
@@ -40,6 +40,7 @@ client                        server
         "scan or peer-to-peer network",
         "outage of the line",
         "port that networks filter for everybody",
+        "closed port",
         "routing failure",
     ],
     confirm: "Connect to the same address from another network; a dead host is silent there too. Try a neighbouring address of the same owner.",
@@ -52,6 +53,9 @@ client                        server
 
 /// From the first SYN to the last: three retransmissions of Linux and Windows, less some slack.
 const LONG: Span = Span::from_millis(6_500);
+/// The same for kernels that repeat a SYN every second at first (Linux 6.5, `tcp_syn_linear_timeouts` = 4): five SYNs take this long.
+const LINEAR: Span = Span::from_millis(3_500);
+const LINEAR_SYNS: u32 = 5;
 /// Attempts further apart than this are not laid together.
 const NEAR: Span = Span::from_secs(300);
 /// Two attempts of one program to reach one name by both families lie this close (RFC 8305 asks for 250 ms).
@@ -76,7 +80,7 @@ impl Detector for SynSilent {
             return None;
         }
         // An address that was heard at all is not refused as an address: residual blocking, a full backlog, a port that is closed.
-        let tries = Tries::of(scene)?;
+        let Some(tries) = Tries::of(scene) else { return one_port(scene) };
         if tries.ports.iter().all(|p| silence::often_filtered(*p)) {
             return None;
         }
@@ -176,7 +180,7 @@ impl Tries {
             let syns = tcp.side.client.syns;
             t.attempts += 1;
             t.syns += syns;
-            t.long += u32::from(syns >= 3 && f.duration() >= LONG);
+            t.long += u32::from((syns >= 3 && f.duration() >= LONG) || (syns >= LINEAR_SYNS && f.duration() >= LINEAR));
             t.ports.insert(f.server.port);
             t.flows.push(f.id);
             t.first = t.first.min(f.first.ts);
@@ -184,6 +188,54 @@ impl Tries {
         }
         Some(t)
     }
+}
+
+/// One port of an address is silent, while another port of it answers: told only of a port at which its service is known to listen.
+fn one_port(scene: &Scene<'_>) -> Option<Finding> {
+    let flow = scene.flow;
+    let port = flow.server.port;
+    let listens = in_its_range(scene) && scene.label?.evidence.iter().any(|e| e.class == EvidenceClass::Port && e.db > 0);
+    if !listens || silence::often_filtered(port) || silence::knocking(scene) {
+        return None;
+    }
+    let mut here = Control::new("same_server_same_port");
+    let mut ports = Control::new("same_server_other_port");
+    let (mut syns, mut long, mut frames) = (0, false, Vec::new());
+    for f in scene.kin.with_server(flow.server.ip).filter(|f| f.client.ip == flow.client.ip && f.proto == flow.proto) {
+        let near = f.first.ts.since(flow.first.ts).abs() <= NEAR;
+        let Some(tcp) = f.tcp.as_deref().filter(|_| near) else { continue };
+        if f.server.port != port {
+            ports.add(f.id, f.outcome == Outcome::Ok && f.totals.server.payload > 0);
+        } else if f.totals.server.packets > 0 || !f.icmp.is_empty() {
+            // Answered even once: a full backlog, a ban, residual blocking.
+            return None;
+        } else if f.outcome == Outcome::SilentSyn {
+            here.add(f.id, false);
+            let n = tcp.side.client.syns;
+            syns += n;
+            long |= (n >= 3 && f.duration() >= LONG) || (n >= LINEAR_SYNS && f.duration() >= LINEAR);
+            frames.push(f.first.frame);
+        }
+    }
+    let around = Around::of(scene, flow.first.ts, flow.last.ts);
+    if !long || here.n < 2 || ports.ok == 0 || around.alive.ok == 0 {
+        return None;
+    }
+    let mut w = Weigh::default();
+    w.fact(
+        2.0,
+        format!("{syns} SYNs to port {port} in {} attempts went unanswered", here.n),
+        "no packet from that port",
+        "a SYN+ACK, a reset or an ICMP error within a round trip",
+        &frames,
+    );
+    w.fact(1.5, "another port of the same address answers", format!("{} connections", ports.ok), "-", &[]);
+    around.weigh_line(&mut w);
+    w.excluded("dead host, or one that is firewalled for everybody", "it answers at another port");
+    w.against(0.0, "closed port", "the owner's own firewall may drop what it does not serve at this address");
+    let control = vec![here, ports, around.alive];
+    let claim = claim(Grade::Possible, None, flow.first.ts);
+    Some(weigh::finding(scene, &claim, w, control, vec!["the same port of this address from another network"]))
 }
 
 /// The address is known to belong to a service by more than its port.

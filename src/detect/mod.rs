@@ -8,16 +8,19 @@
 mod alert_injected;
 mod allowlist;
 mod block_page;
+mod cert_intercepted;
 mod delayed_drop;
 mod dns_drop;
 mod dns_habit;
 mod dns_nxdomain;
+mod dns_proxied;
 mod dns_race;
 mod dns_sinkhole;
 mod dns_talk;
 #[cfg(test)]
 mod dns_trial;
 mod ech;
+mod encrypted_dns;
 mod fin_injected;
 mod first_data;
 mod forged;
@@ -25,8 +28,10 @@ mod freeze;
 mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
+mod ip_refused;
 mod protocol_blocked;
 mod quic_blocked;
+mod quic_cut;
 mod resets;
 mod residual;
 mod rst_injected;
@@ -64,6 +69,7 @@ pub static ALL: &[&dyn Detector] = &[
     &fin_injected::FinInjected,
     &sni_reset::SniReset,
     &alert_injected::AlertInjected,
+    &cert_intercepted::CertIntercepted,
     &hello_silence::HelloSilence,
     &ech::EchDropped,
     &delayed_drop::DelayedDrop,
@@ -78,14 +84,17 @@ pub static ALL: &[&dyn Detector] = &[
     &dns_sinkhole::DnsSinkhole,
     &dns_nxdomain::DnsNxdomain,
     &dns_drop::DnsDrop,
+    &dns_proxied::DnsProxied,
     &ip_blocked::SynSilent,
     &ip_blocked_icmp::Prohibited,
+    &ip_refused::IpRefused,
     &quic_blocked::QuicBlocked,
     &udp_blocked::CallSilent,
     &udp_blocked_media::MediaCut,
     &udp_blocked_degraded::MediaDegraded,
     &udp_blocked_all::AllUdp,
     &vpn_blocked::VpnHandshake,
+    &encrypted_dns::EncryptedDns,
     &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,
     &throttling::ThrottlingGeneral,

@@ -12,6 +12,7 @@
 //! ```
 
 use super::Detector;
+use super::quic_cut;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
@@ -54,10 +55,13 @@ client                        server
         "path that does not carry 1,200-byte datagrams",
         "packet loss",
         "lost NAT mapping",
+        "client that went away",
+        "transfer that was complete",
     ],
     confirm: "Ask the same address for another name over QUIC, and the same name from another network.",
     sources: &[
         "RFC 9000, RFC 9002 §6.2 (probe timeout)",
+        "net4people/bbs 490 (connections that freeze after some 16 KB, TCP and UDP, Russia 2025)",
         "Zohaib et al., USENIX Security 2025 (QUIC SNI, China)",
         "Xue et al.: TSPU, IMC 2022 (Initials of version 1 dropped)",
         "Elmenhorst et al., IMC 2021 (QUIC by endpoint, Iran)",
@@ -65,7 +69,7 @@ client                        server
 };
 
 /// An Initial fills its datagram to this size (RFC 9000 §14.1); older versions come close.
-const INITIAL_MIN: u32 = 1_000;
+pub(super) const INITIAL_MIN: u32 = 1_000;
 /// Kin further away in time is no comparison.
 const NEAR: Span = Span::from_secs(180);
 
@@ -76,7 +80,9 @@ impl Detector for QuicBlocked {
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let flow = scene.flow;
-        let quic = flow.app == Some("quic") && flow.proto == Proto::UDP && silence::public(flow.server.ip);
+        // DNS over QUIC has a rule of its own.
+        let quic = flow.app == Some("quic") && flow.server.port != super::encrypted_dns::PORT;
+        let quic = quic && flow.proto == Proto::UDP && silence::public(flow.server.ip);
         // An ICMP error has another story: a closed port, or a router that refuses.
         if !quic || !flow.icmp.is_empty() || flow.totals.client.packets == 0 || scene.source.quality.one_sided_share > 0.5 {
             return None;
@@ -84,7 +90,11 @@ impl Detector for QuicBlocked {
         if flow.totals.server.packets == 0 {
             return if super::udp_blocked_all::explains(scene) { None } else { initial_dropped(scene) };
         }
-        answer_dropped(scene).or_else(|| stalled(scene))
+        quic_cut::answer_dropped(scene)
+            .or_else(|| quic_cut::begun_again(scene))
+            .or_else(|| quic_cut::stalled(scene))
+            .or_else(|| quic_cut::stalled_seen_from_the_server(scene))
+            .or_else(|| quic_cut::given_up(scene))
     }
 }
 
@@ -222,7 +232,7 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
         w.against(0.0, "path that does not carry 1,200-byte datagrams", "none as large was seen to arrive");
     }
     let differs = same.ok == 0 && other.ok >= 2 && other.ok * 2 > other.n && flow.asked_name().is_some();
-    let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+    let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
     let mut grade = match () {
         () if differs && repeated && p < 0.001 => Grade::Confirmed,
         () if differs && repeated && (fails >= 2 || bursts >= 4) => Grade::Likely,
@@ -244,106 +254,8 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     Some(found)
 }
 
-fn claim(mechanism: &'static str, grade: Grade, direction: Option<Direction>, started: Time) -> Claim {
+pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Direction>, started: Time) -> Claim {
     Claim { rule: CARD.rule, kind: CARD.kind, mechanism, grade, direction, started, ooni_failure: Some("generic_timeout_error") }
-}
-
-/// The handshake goes round in circles: both sides repeat themselves, so one of them is not heard.
-fn answer_dropped(scene: &Scene<'_>) -> Option<Finding> {
-    let flow = scene.flow;
-    if flow.ladder.between > 0 || flow.notes.client_hello().is_none() {
-        return None;
-    }
-    let of = |side| flow.ladder.iter().filter(move |p: &&Brief| p.side == side);
-    let first_answer = of(Side::Server).next()?;
-    let client: Vec<&Brief> = of(Side::Client).filter(|p| p.ts > first_answer.ts).collect();
-    let server: Vec<&Brief> = of(Side::Server).collect();
-    // The server's first flight, by lengths; what it sends later must be the same again, on a growing timer.
-    let mut starts: Vec<&Brief> = Vec::new();
-    let mut last: Option<Time> = None;
-    for p in &server {
-        if last.is_none_or(|l| p.ts.since(l) >= Span::from_millis(150)) {
-            starts.push(p);
-        }
-        last = Some(p.ts);
-    }
-    let flight: Vec<u32> = server.iter().take_while(|p| starts.get(1).is_none_or(|s| p.ts < s.ts)).map(|p| p.len).collect();
-    let again = starts.len() >= 3 && starts.iter().all(|p| p.len >= INITIAL_MIN && flight.contains(&p.len));
-    let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).collect();
-    let growing = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
-    let answers = silence::bursts(client.iter().map(|p| p.ts));
-    let span = starts.last()?.ts.since(first_answer.ts);
-    if !again || !growing || answers < 2 || span < Span::from_millis(900) {
-        return None;
-    }
-    let restarted = client.iter().all(|p| p.len >= INITIAL_MIN);
-    let direction = match (scene.vantage(), restarted) {
-        (Vantage::Client, _) | (Vantage::Mid | Vantage::Unknown, false) => Direction::C2s,
-        (Vantage::Server, _) | (Vantage::Mid | Vantage::Unknown, true) => Direction::S2c,
-    };
-    let around = Around::of(scene, flow.first.ts, flow.last.ts);
-    let other = scene.same_server_other_name();
-    if around.alive.ok == 0 && other.ok == 0 {
-        return None;
-    }
-    let mut w = Weigh::default();
-    let frames: Vec<FrameNo> = starts.iter().chain(&client).map(|p| p.frame).take(16).collect();
-    w.fact(
-        2.0,
-        format!("the server sent the beginning of its handshake {} times, although the client kept answering", starts.len()),
-        format!("{} datagrams of the client over {span}", client.len()),
-        "the handshake goes on after one round trip",
-        &frames,
-    );
-    around.weigh(false, &mut w);
-    w.against(0.0, "client that cannot complete the handshake", "a program that answers wrongly would look the same");
-    let control = vec![other, scene.same_server_same_name(), around.alive];
-    let claim = claim("answer_dropped", Grade::Possible, Some(direction), first_answer.ts);
-    Some(weigh::finding(scene, &claim, w, control, vec!["a capture at the other end", "QUIC to the same address with another name"]))
-}
-
-/// Data flowed; then, without a pause, nothing answers any more, however often the client asks.
-fn stalled(scene: &Scene<'_>) -> Option<Finding> {
-    let flow = scene.flow;
-    let heard = flow.totals.server.last?;
-    if scene.vantage() == Vantage::Server || flow.totals.server.packets < 4 || flow.totals.client.packets < 6 {
-        return None;
-    }
-    let onward: Vec<&Brief> = flow.ladder.iter().filter(|p| p.side == Side::Client && p.frame > heard.frame).collect();
-    let (first, last) = (onward.first()?, onward.last()?);
-    let span = last.ts.since(heard.ts);
-    let bursts = silence::bursts(onward.iter().map(|p| p.ts));
-    // After a pause the mapping in a NAT, or the connection itself, may be gone without a word (RFC 9000 §10.1).
-    let paused = flow.ladder.between == 0 && first.ts.since(heard.ts) > Span::from_secs(5);
-    if bursts < 5 || span < Span::from_secs(5) || paused || heard.ts.since(flow.first.ts) > Span::from_secs(600) {
-        return None;
-    }
-    // Probes come on a timer that doubles; a program that sends on its own clock (a game, a call) does not double.
-    let gaps: Vec<i64> =
-        onward.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).filter(|g| *g > 100_000_000).collect();
-    let doubling =
-        gaps.len() >= 3 && gaps.windows(2).filter(|g| matches!(g, [a, b] if *b * 10 >= *a * 14)).count() * 3 >= (gaps.len() - 1) * 2;
-    if !doubling {
-        return None;
-    }
-    let around = Around::of(scene, heard.ts, last.ts);
-    if around.alive.ok == 0 {
-        return None;
-    }
-    let mut w = Weigh::default();
-    let frames: Vec<FrameNo> = std::iter::once(heard.frame).chain(onward.iter().map(|p| p.frame)).take(16).collect();
-    w.fact(
-        2.0,
-        format!("after {} packets of the server nothing came any more", flow.totals.server.packets),
-        format!("{} probes of the client over {span}", onward.len()),
-        "an acknowledgement within a round trip",
-        &frames,
-    );
-    around.weigh(false, &mut w);
-    w.excluded("lost NAT mapping", "the client had not paused");
-    let control = vec![around.other_name, around.same_name, around.alive];
-    let claim = claim("stalled", Grade::Possible, None, heard.ts);
-    Some(weigh::finding(scene, &claim, w, control, vec!["the same again", "a capture at the server"]))
 }
 
 #[cfg(test)]

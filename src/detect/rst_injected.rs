@@ -57,8 +57,12 @@ impl Detector for RstInjected {
         let graded = |v: &Option<resets::Verdict>| v.as_ref().and_then(|v| v.weigh.grade());
         let (gs, gc) = (graded(&server), graded(&client));
         let (best, side) = if gs >= gc { (server?, Side::Server) } else { (client?, Side::Client) };
-        let both = gs.is_some() && gc.is_some();
         let mut v = best;
+        let mut both = gs.is_some() && gc.is_some();
+        if !both && let Some((says, frames)) = resets::far_end(scene, side, v.started) {
+            both = true;
+            v.weigh.fact(0.0, says, "both ends", "one end", &frames);
+        }
         let control = scene.same_server_other_name();
         let same = scene.same_server_same_name();
         if same.n > same.ok && control.ok > 0 && control.n == control.ok {

@@ -16,7 +16,7 @@ use crate::model::flow::{Outcome, ResetFit, ResetSeen, TcpRecord};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
-use crate::model::time::Span;
+use crate::model::time::{Span, Time};
 
 /// See the module.
 pub(super) struct RstOnSyn;
@@ -47,55 +47,80 @@ impl Detector for RstOnSyn {
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
-        let tcp = scene.flow.tcp.as_deref()?;
-        let syn = tcp.side.client.syn?;
-        let resets: Vec<&ResetSeen> =
-            tcp.resets.iter().filter(|r| r.packet.side == Side::Server && early_in_handshake(r) && resets::counts(scene, r)).collect();
-        let first = *resets.first()?;
-        // A client that resets its own attempt (a scanner, a loser of happy eyeballs) may meet an answer to that.
-        if first.peer_rst_before || scene.source.quality.phone_vpn {
+        let refusal = judge(scene)?;
+        // Refused as a service or as an address: that is told once, elsewhere.
+        if super::ip_refused::explains(scene) {
             return None;
-        }
-        let mut w = Weigh::default();
-        timing(scene, &syn, first, &mut w);
-        accepted_after_all(tcp, first, &mut w);
-        header(&resets, &mut w);
-        if scene.vantage() == Vantage::Client && INITIAL_TTLS.contains(&first.packet.ttl) {
-            w.against(-3.0, "a box in the user's own network", "the refusal has not passed a single router");
-        }
-        let conform = w.llr <= 0.0 && w.proofs == 0;
-        let near = nearer_than_any_server(scene, &syn, first, &mut w);
-        elsewhere(scene, first, &mut w);
-        let grade = w.grade()?;
-        if w.proofs == 0 {
-            w.innocent.push(crate::model::finding::Innocent {
-                cause: "host firewall that rejects",
-                stands: true,
-                why: "a firewall in front of the server may send resets of its own making".to_owned(),
-            });
-        }
-        if conform && near.is_some() {
-            w.against(0.0, "closed port", "a machine that stands nearer than all others, with this port closed, looks the same");
-        } else {
-            w.excluded("closed port", "a kernel refuses with window 0 and its usual TTL, and not before the round trip is over");
         }
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
             mechanism: "on_syn",
-            grade,
+            grade: refusal.weigh.grade()?,
             direction: Some(Direction::S2c),
-            started: first.packet.ts,
+            started: refusal.started,
             ooni_failure: Some("connection_refused"),
         };
         Some(weigh::finding(
             scene,
             &claim,
-            w,
-            near.into_iter().collect(),
+            refusal.weigh,
+            refusal.near.into_iter().collect(),
             vec!["another port of the same address", "the same address from another network"],
         ))
     }
+}
+
+/// A refusal that no closed port of the addressed machine explains well.
+pub(super) struct Refusal {
+    /// Evidence.
+    pub weigh: Weigh,
+    /// It has a header, or came at a time, that no kernel's refusal has.
+    pub foreign: bool,
+    /// Other servers, all of them further away.
+    near: Option<Control>,
+    started: Time,
+}
+
+/// Judges the refusal of one SYN by itself.
+pub(super) fn judge(scene: &Scene<'_>) -> Option<Refusal> {
+    let tcp = scene.flow.tcp.as_deref()?;
+    let syn = tcp.side.client.syn?;
+    let resets: Vec<&ResetSeen> =
+        tcp.resets.iter().filter(|r| r.packet.side == Side::Server && early_in_handshake(r) && resets::counts(scene, r)).collect();
+    let first = *resets.first()?;
+    // A client that resets its own attempt (a scanner, a loser of happy eyeballs) may meet an answer to that.
+    if first.peer_rst_before || scene.source.quality.phone_vpn {
+        return None;
+    }
+    let mut w = Weigh::default();
+    timing(scene, &syn, first, &mut w);
+    accepted_after_all(tcp, first, &mut w);
+    header(&resets, &mut w);
+    if scene.vantage() == Vantage::Client && INITIAL_TTLS.contains(&first.packet.ttl) {
+        w.against(-3.0, "a box in the user's own network", "the refusal has not passed a single router");
+    }
+    let conform = w.llr <= 0.0 && w.proofs == 0;
+    let near = nearer_than_any_server(scene, &syn, first, &mut w);
+    elsewhere(scene, first, &mut w);
+    w.grade()?;
+    // In a private network the router and the machines are the user's own, whatever they answer with.
+    if w.proofs == 0 && !silence::public(scene.flow.server.ip) {
+        return None;
+    }
+    if w.proofs == 0 {
+        w.innocent.push(crate::model::finding::Innocent {
+            cause: "host firewall that rejects",
+            stands: true,
+            why: "a firewall in front of the server may send resets of its own making".to_owned(),
+        });
+    }
+    if conform && near.is_some() {
+        w.against(0.0, "closed port", "a machine that stands nearer than all others, with this port closed, looks the same");
+    } else {
+        w.excluded("closed port", "a kernel refuses with window 0 and its usual TTL, and not before the round trip is over");
+    }
+    Some(Refusal { weigh: w, foreign: !conform, near, started: first.packet.ts })
 }
 
 /// It came before the client had sent data.

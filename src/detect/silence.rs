@@ -341,6 +341,14 @@ pub(super) fn public(ip: IpAddr) -> bool {
     }
 }
 
+/// The network an address is in, roughly: the first 16 bits of an IPv4 address, 32 of an IPv6 address.
+pub(super) const fn network(ip: IpAddr) -> u32 {
+    match ip {
+        IpAddr::V4(a) => u32::from_be_bytes(a.octets()) >> 16,
+        IpAddr::V6(a) => (u128::from_be_bytes(a.octets()) >> 96) as u32,
+    }
+}
+
 /// Addresses that may stay silent before a client is taken for one that knocks at many doors.
 const DOORS: usize = 8;
 /// Ports of one address that may.

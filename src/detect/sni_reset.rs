@@ -56,7 +56,7 @@ impl Detector for SniReset {
         let same = scene.same_server_same_name();
         let elsewhere = scene.same_name_other_server();
         let fails = same.n - same.ok + 1;
-        let p = fisher(fails, same.ok, other.n - other.ok, other.ok);
+        let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
         let mut w = Weigh::default();
         w.fact(
             1.0,
@@ -87,8 +87,8 @@ impl Detector for SniReset {
             // The reset itself is proven forged; that it answers the name needs the control.
             Some(Grade::Confirmed) if other.ok > 0 && same.ok == 0 => Grade::Confirmed,
             Some(Grade::Confirmed | Grade::Likely) => Grade::Likely,
-            _ if p < 0.001 => Grade::Confirmed,
-            _ if p < 0.01 => Grade::Likely,
+            // However often it happens: a server that refuses one of its names (a rule of its own, a dead page) does it every time.
+            _ if p < 0.01 => Grade::Possible,
             _ if fails >= 2 && other.ok >= 1 && same.ok == 0 => Grade::Possible,
             Some(Grade::Possible) if other.ok >= 1 && same.ok == 0 => Grade::Possible,
             _ => return None,
@@ -104,6 +104,7 @@ impl Detector for SniReset {
         } else {
             w.against(0.0, "the server refuses this name", "the resets have the server's own headers");
         }
+        let started = flow.totals.client.first_payload.map_or(flow.first.ts, |m| m.ts);
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
@@ -111,10 +112,13 @@ impl Detector for SniReset {
             grade,
             direction: Some(match (by_server, by_client) {
                 (Some(_), Some(_)) => Direction::Both,
-                (None, Some(_)) => Direction::C2s,
-                _ => Direction::S2c,
+                (one, other) => {
+                    let side = if one.is_none() && other.is_some() { Side::Client } else { Side::Server };
+                    let both = resets::far_end(scene, side, started).is_some();
+                    if both { Direction::Both } else { Direction::from_side(side) }
+                }
             }),
-            started: flow.totals.client.first_payload.map_or(flow.first.ts, |m| m.ts),
+            started,
             ooni_failure: Some("connection_reset"),
         };
         Some(weigh::finding(scene, &claim, w, vec![other, same, elsewhere], vec!["the same name from another network"]))

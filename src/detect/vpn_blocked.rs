@@ -33,7 +33,7 @@ client                        server
   | initiation --------> X       |
   | initiation --------> X       |   protocol, not path: other traffic of the client works",
     needs: &["both directions", "three messages on the protocol's own timer", "other connections of the client that work meanwhile"],
-    innocent: &["server that is down", "key the server does not know", "outage of the line", "closed port"],
+    innocent: &["server that is down", "key the server does not know", "pre-shared key that differs", "outage of the line", "closed port"],
     confirm: "Make the same tunnel from another network with the same keys; from here, to the same port, send anything else.",
     sources: &["WireGuard white paper §5.4, §6.4 (REKEY_TIMEOUT 5 s)", "net4people/bbs 274 (WireGuard, OpenVPN in Russia 2023)"],
 };
@@ -86,6 +86,7 @@ impl Detector for VpnHandshake {
         around.weigh_line(&mut w);
         if answered {
             w.excluded("server that is down", "it answers");
+            w.against(0.0, "pre-shared key that differs", "a client that cannot open the answer asks again as well");
         } else {
             w.against(0.0, "server that is down", "nothing was seen of it");
             w.against(0.0, "key the server does not know", "WireGuard and OpenVPN with keys do not answer strangers");

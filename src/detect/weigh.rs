@@ -5,8 +5,8 @@
 //! 1 % change theirs (Sundara Raman et al., SIGCOMM 2023, §4.3); 95 % of untampered connections count their IP identification up by one
 //! (ibid.), so a stray one weighs 1.5 to 3. What can have one cause is counted once. Prior odds of interference are taken as about 1 to 100:
 //! a sum of [`LIKELY`] = ln 90 makes it about even with the prior, and it then still needs that no innocent cause stands; [`POSSIBLE`] = ln 7
-//! is worth telling and no more. Differences between groups of flows are not weighed but tested (Fisher, one-sided): p < 0.01 for likely,
-//! p < 0.001 for confirmed. How all this was calibrated on public captures and recorded lab traffic is in `fixtures/README.md`.
+//! is worth telling and no more. Differences between groups of flows are not weighed but tested (Fisher, one-sided, times the number of
+//! names compared): p < 0.01 for likely, p < 0.001 for confirmed. How all this was calibrated on public captures and recorded lab traffic is in `fixtures/README.md`.
 
 use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
 use crate::model::flow::FlowRecord;
@@ -133,7 +133,8 @@ fn target(scene: &Scene<'_>) -> Target {
         role: scene.label.and_then(|l| l.role),
         host: if sni.is_none() { host } else { None },
         sni,
-        qname: None,
+        // DNS over TCP names what it is about in its query, as TLS does in its hello.
+        qname: if flow.tcp.is_some() { flow.notes.dns().find(|(_, m)| !m.response).map(|(_, m)| m.qname.clone()) } else { None },
         ip: Some(flow.server.ip),
     }
 }

@@ -228,6 +228,16 @@ pub enum Shape {
     HttpProxy,
     /// First bytes of both sides without any structure.
     Opaque,
+    /// Discord voice keepalive, sent back as it is.
+    DiscordKeepalive,
+    /// The word `health`, answered `OK`.
+    WaHealth,
+    /// Viber probe of a call, answered with its time or id.
+    ViberPing,
+    /// Zoom media headers before RTP of one source.
+    ZoomMedia,
+    /// A protocol's beginning, after which its frames do not follow.
+    Broken,
 }
 
 impl Shape {
@@ -286,6 +296,11 @@ impl Shape {
         (Self::Sstp, "sstp", "SSTP request line"),
         (Self::HttpProxy, "http_proxy", "request to a proxy: CONNECT, or a whole URL"),
         (Self::Opaque, "opaque", "first bytes of both sides without any structure"),
+        (Self::DiscordKeepalive, "discord_keepalive", "Discord voice keepalive, sent back as it is"),
+        (Self::WaHealth, "wa_health", "the word health, answered OK"),
+        (Self::ViberPing, "viber_ping", "Viber probe of a call, answered with its time or id"),
+        (Self::ZoomMedia, "zoom_media", "Zoom media headers before RTP of one source"),
+        (Self::Broken, "broken", "a protocol's beginning, after which its frames do not follow"),
     ];
 
     /// The shape of this name.
@@ -363,6 +378,8 @@ pub struct ClientHello {
     pub sni_at: u32,
     /// DTLS use_srtp offered.
     pub use_srtp: bool,
+    /// A key of the hybrid group X25519MLKEM768 (0x11ec) was sent along.
+    pub hybrid: bool,
 }
 
 /// A ServerHello.
@@ -376,6 +393,8 @@ pub struct ServerHello {
     pub alpn: Option<Box<str>>,
     /// It is a HelloRetryRequest.
     pub retry: bool,
+    /// Key-exchange group selected (TLS 1.3; IANA "TLS Supported Groups"), 0 if none is told.
+    pub group: u16,
 }
 
 /// An HTTP/1 request head.

@@ -171,6 +171,23 @@ impl<'a> Scene<'a> {
         self.at_server("same_server_other_name", |own, other| other != 0 && other != own)
     }
 
+    /// How many different names were asked for at this flow's server endpoint: each of them could have stood out by chance, so that a
+    /// difference between one of them and the others is one of so many tests (Bonferroni). At least 1.
+    pub fn names_at_server(&self) -> u32 {
+        let mut names: Vec<&str> = Vec::new();
+        for f in self.kin.with_server(self.flow.server.ip).filter(|f| f.server.port == self.flow.server.port && f.proto == self.flow.proto)
+        {
+            if f.outcome != Outcome::Unknown
+                && let Some(name) = f.asked_name()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        u32::try_from(names.len()).unwrap_or(u32::MAX).max(1)
+    }
+
     /// Flows of the same name to the same server endpoint: repetitions.
     pub fn same_server_same_name(&self) -> Control {
         self.at_server("same_server_same_name", |own, other| other == own)

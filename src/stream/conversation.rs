@@ -185,7 +185,7 @@ impl Conversation {
             let sent = self.record.side[side].sent;
             let half = &mut self.half[side];
             while let Some(hole) = half.hole() {
-                let (lost, missing) = split(hole, acked);
+                let (lost, missing) = if hole.from >= half.unsure { split(hole, acked) } else { (0, 0) };
                 let s = &mut self.record.side[side];
                 s.capture_lost = s.capture_lost.saturating_add(lost);
                 s.missing = s.missing.saturating_add(missing);
@@ -422,7 +422,9 @@ impl Conversation {
             if hole.from >= acked {
                 break;
             }
-            let lost = hole.to.since(hole.from).unsigned_abs();
+            // Where more was seen than could be remembered, what looks missing may have been seen.
+            let known = hole.from >= self.half[sender].unsure;
+            let lost = if known { hole.to.since(hole.from).unsigned_abs() } else { 0 };
             let s = &mut self.record.side[sender];
             s.capture_lost = s.capture_lost.saturating_add(lost);
             self.history.add(sender, 'g');

@@ -124,6 +124,7 @@ impl Pack for Half {
         self.window.pack(w);
         self.hole_acks.pack(w);
         self.verified.pack(w);
+        self.unsure.pack(w);
     }
     fn unpack(r: &mut Reader<'_>) -> Self {
         let (next, ranges, kept) = (Pack::unpack(r), Pack::unpack(r), Pack::unpack(r));
@@ -143,6 +144,7 @@ impl Pack for Half {
             window: Pack::unpack(r),
             hole_acks: Pack::unpack(r),
             verified: Pack::unpack(r),
+            unsure: Pack::unpack(r),
         }
     }
 }
@@ -228,6 +230,8 @@ pub(super) struct Half {
     pub timing: Option<(Pos, Time)>,
     /// Last announced window in bytes, scaled.
     pub window: u64,
+    /// Up to here there may be ranges that were seen but not remembered, for they were too many.
+    pub unsure: Pos,
     /// Packets of the peer that acknowledged across the first hole since it was noticed.
     pub hole_acks: u8,
     /// Payload packets so far whose checksum was verified.
@@ -297,6 +301,8 @@ impl Half {
             }
             if self.ranges.len() < RANGES_MAX {
                 self.ranges.push(new);
+            } else {
+                self.unsure = self.unsure.max(new.to);
             }
             return;
         }
@@ -311,6 +317,8 @@ impl Half {
         if self.ranges.len() < RANGES_MAX {
             let at = self.ranges.iter().position(|r| r.from > merged.from).unwrap_or(self.ranges.len());
             self.ranges.insert(at, merged);
+        } else {
+            self.unsure = self.unsure.max(merged.to);
         }
     }
 

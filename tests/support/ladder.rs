@@ -259,6 +259,10 @@ pub struct Udp {
     server: SocketAddr,
     last_out: Option<bool>,
     ids: u16,
+    /// TTLs of client and server.
+    ttls: (u8, u8),
+    /// Identification of the server's next packet, if it is to be its own.
+    server_id: Option<u16>,
     sent: Vec<Sent>,
 }
 
@@ -272,8 +276,23 @@ impl Udp {
             server: server.parse().expect("server address"),
             last_out: None,
             ids: client.port(),
+            ttls: (64, 52),
+            server_id: None,
             sent: Vec::new(),
         }
+    }
+    pub fn rtt_ms(mut self, ms: i64) -> Self {
+        self.rtt = ms * MS;
+        self
+    }
+    pub fn ttls(mut self, client: u8, server: u8) -> Self {
+        self.ttls = (client, server);
+        self
+    }
+    /// The server's next packet carries this identification.
+    pub fn server_id(mut self, id: u16) -> Self {
+        self.server_id = Some(id);
+        self
     }
     pub fn at_ms(mut self, ms: i64) -> Self {
         self.now = EPOCH + ms * MS;
@@ -292,10 +311,10 @@ impl Udp {
         };
         self.last_out = Some(out);
         self.ids = self.ids.wrapping_add(1);
-        let (from, to, ttl) = if out { (self.client, self.server, 64) } else { (self.server, self.client, 52) };
+        let (from, to, ttl) = if out { (self.client, self.server, self.ttls.0) } else { (self.server, self.client, self.ttls.1) };
         let mut ip = Ip::new(from.ip(), to.ip());
         ip.ttl = ttl;
-        ip.id = self.ids;
+        ip.id = self.server_id.filter(|_| !out).unwrap_or(self.ids);
         self.sent.push(Sent { ts: self.now, packet: ip.udp(from.port(), to.port(), payload), out });
         self
     }

@@ -4,6 +4,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod blocking;
+pub mod blocking_names;
 pub mod blocking_udp;
 pub mod cases;
 pub mod ladder;

@@ -179,6 +179,49 @@ pub fn server_flight(seed: u64, encrypted: usize) -> Vec<u8> {
     out
 }
 
+/// One DER element.
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let mut out = vec![tag];
+    match body.len() {
+        n @ 0..0x80 => out.push(n as u8),
+        n => {
+            out.push(0x82);
+            out.extend((n as u16).to_be_bytes());
+        }
+    }
+    out.extend(body);
+    out
+}
+
+/// A distinguished name with a common name only.
+fn common_name(name: &str) -> Vec<u8> {
+    let pair = der(0x30, &[&der(0x06, &[&[0x55, 0x04, 0x03]]), &der(0x0c, &[name.as_bytes()])]);
+    der(0x30, &[&der(0x31, &[&pair])])
+}
+
+/// A TLS 1.2 server's first flight: ServerHello, a certificate for `name` issued by `issuer`, ServerHelloDone. Keys and signature are dice.
+pub fn server_flight_12(seed: u64, name: &str, issuer: &str) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    let mut hello = vec![3, 3];
+    hello.extend(dice.bytes(32));
+    hello.extend(vec8(&dice.bytes(32)));
+    hello.extend([0xc0, 0x2f, 0]);
+    let algorithm = der(0x30, &[&der(0x06, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b]]), &[5, 0]]);
+    let validity = der(0x30, &[&der(0x17, &[b"260101000000Z"]), &der(0x17, &[b"270101000000Z"])]);
+    let key = der(0x30, &[&algorithm, &der(0x03, &[&[0], &dice.bytes(270)])]);
+    let san = der(0x30, &[&der(0x06, &[&[0x55, 0x1d, 0x11]]), &der(0x04, &[&der(0x30, &[&der(0x82, &[name.as_bytes()])])])]);
+    let extensions = der(0xa3, &[&der(0x30, &[&san])]);
+    let version = der(0xa0, &[&der(0x02, &[&[2]])]);
+    let serial = der(0x02, &[&[1], &dice.bytes(8)]);
+    let tbs = der(0x30, &[&version, &serial, &algorithm, &common_name(issuer), &validity, &common_name(name), &key, &extensions]);
+    let certificate = der(0x30, &[&tbs, &algorithm, &der(0x03, &[&[0], &dice.bytes(256)])]);
+    let mut out = record(22, 0x0303, &handshake(2, &hello));
+    out.extend(record(22, 0x0303, &handshake(11, &vec24(&vec24(&certificate)))));
+    out.extend(record(22, 0x0303, &handshake(14, &[])));
+    out
+}
+
 /// A TLS client's second flight: ChangeCipherSpec and Finished.
 pub fn client_finished(seed: u64) -> Vec<u8> {
     let mut out = record(20, 0x0303, &[1]);

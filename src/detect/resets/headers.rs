@@ -47,6 +47,10 @@ impl Baseline {
         self.ttls.iter().any(|t| t.abs_diff(ttl) <= 1)
     }
 
+    pub(super) fn df_fits(&self, df: bool) -> bool {
+        self.df.is_none_or(|own| own == df)
+    }
+
     /// Identifications that count up by small steps, so that a stray one stands out.
     fn counts_up(&self) -> Option<(u16, u16)> {
         let (first, last) = (*self.ids.first()?, *self.ids.last()?);

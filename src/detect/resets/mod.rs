@@ -4,10 +4,12 @@
 //! repeated. Header differences are added up as log-likelihood ratios, small at a client (28 % of genuine responder resets show another
 //! TTL, ibid. App. C), large at a server (fewer than 1 % of clients change theirs, Sundara Raman et al., SIGCOMM 2023 §4.3).
 
+mod far;
 mod headers;
 mod known;
 mod race;
 
+pub(super) use far::far_end;
 pub(super) use headers::INITIAL_TTLS;
 pub use known::KNOWN_INJECTORS;
 pub(super) use race::physics_share;
