@@ -9,10 +9,12 @@ use tamperscope::sink::schema;
 #[allow(dead_code, clippy::unwrap_used)]
 mod check;
 
-const CASES: [&str; 8] = [
+const CASES: [&str; 10] = [
     "pair-rst-beside-genuine",
     "pair-rewritten",
     "pair-dns-race",
+    "pair-dns-swallowed",
+    "pair-nat-forgot",
     "pair-hello-dropped",
     "pair-policed",
     "pair-clean-tap-loss",

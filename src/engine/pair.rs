@@ -209,7 +209,17 @@ impl Reader {
         let digest = Digest::of(packet, about.peer());
         let from_addressee = u32::from(packet.src.ip == quoted.dst.ip);
         let flags = TcpFlags::default();
-        entry.state.packets.push(Digest { what: What::Error, ack: from_addressee, flags, len: 0, cap: 0, hash: 0, head: 0, ..digest });
+        entry.state.packets.push(Digest {
+            what: What::Error,
+            ack: from_addressee,
+            flags,
+            len: 0,
+            cap: 0,
+            hash: 0,
+            head: 0,
+            start: 0,
+            ..digest
+        });
         true
     }
 

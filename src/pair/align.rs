@@ -122,7 +122,10 @@ pub fn align(near: &[Item<'_>], far: &[Item<'_>], least: &dyn Fn(&Digest) -> Tra
                     continue;
                 }
                 let early = least(n.d).map(|l| f.d.ts.since(n.d.ts).nanos() - l.nanos());
-                if early.is_some_and(|e| e < -SLACK.nanos()) || f.d.flags.rst() && !strict && !same_stack(n.d, f.d) {
+                // The same bytes with the same identification are one packet, however few the packets by which the clocks were compared.
+                let certain = strict && f.d.len > 0 && !f.d.flags.rst();
+                let never = early.is_some_and(|e| e < -SLACK.nanos()) && !certain;
+                if never || f.d.flags.rst() && !strict && !same_stack(n.d, f.d) {
                     continue;
                 }
                 let fits = i64::from(n.ack == f.ack) * 2 + i64::from(n.d.window == f.d.window);
@@ -217,9 +220,16 @@ fn segment(f: &Item<'_>, far: &View<'_>, near: &View<'_>, same_key: &[usize], kn
     let heads = |n: &Item<'_>| n.d.len.min(f.d.len) >= digest::HEAD as u32 && n.d.cap.min(f.d.cap) >= digest::HEAD as u32;
     let mut here = near.at(f.pos).filter(|(_, n)| heads(n)).take(ALIKE).peekable();
     if let Some((first, _)) = here.peek().copied()
-        && here.all(|(_, n)| n.d.head != f.d.head)
+        && here.all(|(_, n)| !n.d.begins_alike(f.d))
     {
         return Far::Differs(first);
+    }
+    // Whoever ends a stream sends nothing beyond its end.
+    if f.d.flags.fin()
+        && !near.fins.contains(&f.end())
+        && let Some((beyond, _)) = near.over(f.end(), f.end() + 1).next()
+    {
+        return Far::Differs(beyond);
     }
     if !known.covers(f.pos, f.end()) {
         return if known.end >= f.end() { Far::Missed } else { Far::Unsent };

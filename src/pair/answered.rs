@@ -4,9 +4,10 @@ use super::align::Item;
 use super::claim::Claim;
 use super::inject;
 use super::ledger::{Expected, Ledger};
-use super::proof::{self, CONFIRMED, JITTER, LIKELY, Proofs, Stranger, TALK, sort_of};
+use super::names;
+use super::proof::{self, CONFIRMED, JITTER, LIKELY, Proofs, Sort, Stranger, TALK, sort_of};
 use super::view::{Strand, View};
-use crate::model::finding::{Direction, Grade};
+use crate::model::finding::{Direction, Finding, Grade, Kind};
 use crate::model::pair::{PairFinding, Tap};
 use crate::model::side::Side;
 use crate::model::time::Span;
@@ -20,36 +21,48 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
     }
     let mine = s.items(tap, Side::Client);
     let theirs: Vec<Item<'_>> = s.items(tap, Side::Server);
-    let answers: Vec<Stranger<'_, '_>> = theirs
-        .iter()
-        .filter(|i| !i.d.bad && (view.timed() || view.kept_before(s, tap, i.d.ts)))
-        .filter_map(|item| Some(Stranger { item, instead: None, sort: sort_of(item)? }))
-        .collect();
-    let first = answers.first()?;
+    let mut answers: Vec<Stranger<'_, '_>> =
+        theirs.iter().filter(|i| !i.d.bad).filter_map(|item| Some(Stranger { item, instead: None, sort: sort_of(item)? })).collect();
     // A conversation means another way round the other point, not an answer in the server's name.
     if theirs.iter().any(|i| i.d.flags.syn()) || theirs.len() > 2 * mine.len().max(1) || theirs.len() > TALK * 2 {
         return None;
     }
-    let asked: Vec<&Item<'_>> = mine.iter().filter(|i| i.d.ts <= first.item.d.ts).collect();
     // An answer may be to the first of several questions, however late.
-    let question = asked.first()?;
-    let took = first.item.d.ts.since(question.d.ts);
+    let began = answers.first()?.item.d.ts;
+    let question = mine.first().filter(|i| i.d.ts <= began)?;
+    let took = began.since(question.d.ts);
     let there_and_back = Span::from_nanos(view.clock.uncertainty.nanos().saturating_mul(2));
-    let fast = view.timed() && took.nanos() < there_and_back.nanos().saturating_sub(JITTER.nanos());
+    let timed = view.timed() && took.nanos() < there_and_back.nanos().saturating_sub(JITTER.nanos());
+    // Where few packets passed, exchanges with this very server tell how fast it can be.
+    let trips = ledger.trips(s, tap).filter(|t| t.chance(Span::from_nanos(took.nanos().saturating_add(JITTER.nanos()))) <= CONFIRMED);
+    let fast = timed || trips.is_some();
     // What was quicker than that needs no record of the other point; all else needs one of these very moments.
-    let kept = answers.iter().all(|f| view.kept_before(s, tap, f.item.d.ts));
-    if !fast && !kept {
-        return None;
+    if !fast {
+        answers.retain(|f| view.kept_before(s, tap, f.item.d.ts));
     }
+    let first = answers.first()?;
+    let asked: Vec<&Item<'_>> = mine.iter().filter(|i| i.d.ts <= first.item.d.ts).collect();
     let misses = proof::clusters(mine.iter().filter(|i| view.kept_after(tap, i.d.ts)).map(|i| i.d.ts)) + 1;
     let chance = ledger.miss_rate(up).powi(i32::try_from(misses).unwrap_or(8));
     // From between the points it came if it was quicker than any packet to the other point and back, or if the other point would have seen it.
-    if !fast && chance > CONFIRMED || chance > LIKELY {
+    let seen = if fast { LIKELY } else { CONFIRMED };
+    if chance > seen && trips.is_none() {
         return None;
     }
     let ttl = beyond_by_ttl(view, up, &answers);
+    // An error that the other capture has not may be one of which it recorded too little to know the flow.
+    if first.sort == Sort::Error && !fast && ledger.errors == 0 {
+        return None;
+    }
+    // A single datagram in answer is given by whoever has the address, and one way round the other point may lead to another of these.
+    let datagram = first.sort == Sort::Datagram && matches!(expected, Expected::Server(_));
+    let told = said_of(view, s, tap);
+    let split = if datagram { names::split(view, s, tap) } else { 0.0 };
+    if datagram && !fast && told.is_none() && split > LIKELY {
+        return None;
+    }
     let grade = match expected {
-        Expected::Server(_) if fast => Grade::Confirmed,
+        Expected::Server(_) if fast && (!datagram || told.is_some() || split <= CONFIRMED) => Grade::Confirmed,
         // The address was never seen beyond the other point: its own host may stand before it, unless the TTL is none it could have.
         Expected::Everything(_) if fast && ttl.is_some_and(|t| t.sure) => Grade::Confirmed,
         _ => Grade::Likely,
@@ -72,10 +85,14 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
         &asked_frames,
     );
     if fast {
+        let expected = match trips {
+            Some(t) if !timed => format!("{} in {} exchanges with this server, the server's own time taken off", t.range(), t.n),
+            _ => format!("at least {there_and_back}"),
+        };
         claim.fact(
             format!("it came sooner than any packet can go to {} and back", up.name()),
             format!("{took}"),
-            format!("at least {there_and_back}"),
+            expected,
             &[(tap, question.d.frame), (tap, first.item.d.frame)],
         );
     }
@@ -83,6 +100,22 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
         Expected::Server(n) => {
             let why = format!("this server's other connections, {n}, passed both points");
             claim.excluded("another way that avoids the other point", why);
+            const OTHER: &str = "another server with this address, or a resolver's cache between the points";
+            match told {
+                Some(f) if datagram => {
+                    let why = format!("to {} alone what it says is {} {} already", tap.name(), f.grade.name(), f.kind.name());
+                    claim.excluded(OTHER, why);
+                }
+                _ if datagram && split <= LIKELY => {
+                    let why = format!("neither goes by the name asked for: by chance flows part by name like this {split:.1e} of the time");
+                    claim.excluded(OTHER, why);
+                }
+                _ if datagram => {
+                    claim.stands(OTHER, "too few questions were asked to tell ways by port from answers by name");
+                    claim.needs.push("the same questions asked more often, from other ports");
+                }
+                _ => {}
+            }
         }
         Expected::Everything(n) => {
             let why = format!("the other point has the client's other connections, {n}, to all servers");
@@ -96,14 +129,23 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
         }
     }
     inject::innocent(&mut claim, ledger, up, &Proofs { n: u32::from(fast), chance });
+    let claim_rests_on_ways = claim.grade == Grade::Likely;
     let mut out = claim.about(view, s);
     // Flows to a server whose other flows all passed both points are independent of one another: of `n`, not many more than three in `n` go another way.
     // An address of which nothing is known is one question, however often it is asked.
     out.chance = match expected {
-        Expected::Server(n) if !fast => Some(chance.max(3.0 / (f64::from(n) + 3.0))),
+        Expected::Server(n) if claim_rests_on_ways => Some(chance.max(3.0 / (f64::from(n) + 3.0))),
         _ => None,
     };
     Some(out)
+}
+
+/// What the receiver's own capture makes of an answer by what it says, when and with which TTL, no innocent cause standing.
+fn said_of<'a>(view: &View<'a>, s: &Strand<'_>, tap: Tap) -> Option<&'a Finding> {
+    let id = s.at(tap)?.id;
+    let story = view.stories[tap];
+    let of = |f: &&Finding| f.kind == Kind::DnsInjection && f.mechanism != "drop" && f.grade >= Grade::Likely && f.flows.contains(&id);
+    story.findings.iter().find(of)
 }
 
 /// First TTLs that operating systems give.

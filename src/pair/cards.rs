@@ -27,6 +27,7 @@ A (client)          ?          B (server)
             "idle timeout of a device on the way",
             "another way that avoids the other point",
             "the server itself stands between the points",
+            "another server with this address, or a resolver's cache between the points",
         ],
         confirm: "Open both captures with the two filters: the packet is in one only, and in the other its sender goes on as if it had not sent it.",
         sources: &["Weaver, Sommer, Paxson: Detecting Forged TCP Reset Packets, NDSS 2009", "RFC 9293"],
@@ -34,8 +35,8 @@ A (client)          ?          B (server)
     Card {
         rule: "pair.rewritten",
         kind: Kind::PacketRewriting,
-        mechanisms: &["rewrite", "payload"],
-        claim: "A packet left one point and arrived at the other as something else: same place in the stream, same identification, other content.",
+        mechanisms: &["rewrite", "payload", "window"],
+        claim: "A packet left one point and arrived at the other as something else: same place in the stream, same identification, other content or a lower window.",
         ladder: "\
 A (client)                     B (server)
   |             ServerHello -- |   IP id 0x1a2b
@@ -44,6 +45,7 @@ A (client)                     B (server)
         innocent: &[
             "address translation, MSS clamping, shifted sequence numbers (none of them changes payload or flags)",
             "a helper for FTP or SIP in a translator",
+            "a firewall or performance box that sets everybody's windows",
         ],
         confirm: "Compare the two frames side by side.",
         sources: &["Xue et al.: TSPU: Russia's Decentralized Censorship System, IMC 2022"],

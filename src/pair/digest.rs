@@ -9,6 +9,8 @@ use crate::model::time::Time;
 
 /// Bytes of payload whose hash is kept beside the hash of all of it: what a short snap length leaves.
 pub const HEAD: usize = 16;
+/// The same, of more: two answers of one protocol begin alike.
+pub const START: usize = 64;
 
 /// 2⁶¹ − 1: the hashes are polynomials over this prime field, so that the hash of a whole follows from the hashes of its parts however a host
 /// or its network card cut it.
@@ -67,6 +69,8 @@ pub struct Digest {
     pub hash: u64,
     /// Hash of its first `HEAD` bytes (of all, if it has fewer).
     pub head: u64,
+    /// Hash of its first `START` bytes (of all, if it has fewer).
+    pub start: u64,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement field; 0 without the flag.
@@ -114,6 +118,7 @@ impl Digest {
             frame: packet.frame,
             hash: hash(payload),
             head: hash(payload.get(..HEAD).unwrap_or(payload)),
+            start: hash(payload.get(..START).unwrap_or(payload)),
             seq,
             ack,
             len,
@@ -141,15 +146,31 @@ impl Digest {
         if self.whole() && other.whole() || self.cap == other.cap {
             self.hash == other.hash
         } else if enough(self) && enough(other) {
-            self.head == other.head
+            self.begins_alike(other)
         } else {
             true
         }
     }
 
+    /// Whether two payloads of which at least `HEAD` bytes were captured begin alike, as far as is known of both.
+    pub fn begins_alike(&self, other: &Self) -> bool {
+        let start = |d: &Self| d.cap as usize >= START;
+        self.head == other.head && (!(start(self) && start(other)) || self.start == other.start)
+    }
+
     /// Whether [`Self::like`] compared anything.
     pub fn comparable(&self, other: &Self) -> bool {
         self.len > 0 && (self.whole() && other.whole() || self.cap.min(other.cap) as usize >= HEAD)
+    }
+
+    /// What a packet is known by wherever it appears, whatever its addresses and ports; `None` if many are alike.
+    pub fn mark(&self) -> Option<(u32, u32, u16, u64)> {
+        let told = match self.what {
+            What::Tcp => self.len > 0 || self.control() != 0,
+            What::Datagram => self.len >= 8,
+            What::Error => false,
+        };
+        told.then(|| (self.seq, self.len, self.control(), self.start))
     }
 
     /// SYN, FIN and RST.

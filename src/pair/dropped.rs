@@ -164,7 +164,7 @@ fn opened(arrivals: &Arrivals, own: usize, up: Tap, closed: &Closed) -> usize {
 fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap) -> Option<Closed> {
     let lane = &s.lane[side];
     // The far capture must record this direction at all; of this flow, or of others.
-    if ledger.into[up.other()].seen == 0 {
+    if !ledger.records_departures(up) {
         return None;
     }
     let least_ttl = lane.both().map(|(n, _)| n.d.ttl).min();
@@ -175,6 +175,12 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap)
     for (n, state) in lane.sent() {
         match state {
             // The way is open again: what was lost before was not a closed way.
+            Near::Lost if counts(n) && view.elsewhere(up.other(), n.d) => {
+                run.clear();
+                before += 1;
+                bytes += u64::from(n.d.len);
+                at_run = (before, bytes);
+            }
             Near::Match(_) | Near::Arrived => {
                 run.clear();
                 before += u64::from(counts(n));

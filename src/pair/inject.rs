@@ -45,7 +45,15 @@ fn strangers<'v, 'a>(view: &View<'_>, s: &'v Strand<'a>, side: Side, far_tap: Ta
                 _ => return None,
             };
             let of = sort_of(item)?;
-            (of == sort && !item.d.bad && view.kept_before(s, far_tap, item.d.ts)).then_some(Stranger { item, instead, sort: of })
+            let kept = || {
+                view.kept_before(s, far_tap, item.d.ts) || sort == Sort::Datagram && view.kept_since_question(s, far_tap.other(), item.d)
+            };
+            // A translator that forgot a connection goes on with it as another.
+            let elsewhere = || view.elsewhere(far_tap.other(), item.d);
+            let stranger = Stranger { item, instead, sort: of };
+            // What could not come so soon from beyond the near point needs no record of it.
+            let early = || proof::too_early(view, s, &stranger, side, far_tap.other()).is_some();
+            (of == sort && !item.d.bad && (kept() || early()) && !elsewhere()).then_some(stranger)
         })
         .collect()
 }
@@ -74,6 +82,7 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         "every packet received was sent",
         &frames,
     );
+    let whole = ledger.whole(up);
     let mut proofs = Proofs { n: 0, chance: proof::chance(view, ledger, up, far_tap, &found, lane) };
     if let Some(n) = rewritten {
         let f = first.item;
@@ -121,9 +130,11 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
                 format!("it was at {} before what it answers could be answered from beyond {}", far_tap.name(), up.name()),
                 format!("{} too early for the fastest packet between the points", early.0),
                 "an answer leaves after the question has arrived",
-                &[(up, early.1), (far_tap, f.item.d.frame)],
+                &[early.1, (far_tap, f.item.d.frame)],
             );
-            proofs.n += 1;
+            // Reckoned from the question's departure at the far point it rests on that capture alone. What a client acknowledges may be forged itself.
+            let alone = early.1.0 == far_tap && side == Side::Server && ledger.whole(far_tap);
+            proofs.unless_missed(whole || alone, ledger.arrival_miss_rate(up));
             break;
         }
     }
@@ -136,19 +147,21 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
             "one answer to a question",
             &[(up, near), (far_tap, first.item.d.frame)],
         );
-        proofs.n += 1;
+        // Servers that answer twice are rare, and of one that does a capture may have half.
+        proofs.unless_missed(whole, 0.5);
     }
     if sort == Sort::Error && proof::quoted_lost(s, side.peer()) {
-        proofs.n += 1;
+        proofs.unless_missed(whole, ledger.arrival_miss_rate(up));
     }
-    if let Some((f, sent)) = proof::beyond(lane, &found) {
+    if let Some((f, sent)) = proof::beyond(lane, &s.lane[side.peer()], &found) {
         claim.fact(
             "it stands beyond anything its supposed sender had sent",
             format!("at position {}, the sender had come to {sent}", f.item.pos),
             "a stack resets at the position it has come to",
             &[(far_tap, f.item.d.frame)],
         );
-        proofs.n += 1;
+        // The bytes up to there would have been missed at both points, and the reset at one.
+        proofs.unless_missed(false, ledger.miss_rate(up) * ledger.arrival_miss_rate(far_tap));
     }
     if let Some((k, asked)) = proof::never_asked(view, s, &found, side, up) {
         claim.fact(
@@ -162,6 +175,10 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
     if let Some((ttls, own)) = proof::odd_ttl(lane, &found) {
         claim.fact("its TTL is none that packets of this sender have here", ttls, own, &frames);
         proofs.chance *= 0.05;
+    }
+    // A closed port answers with an error too, and of those a capture that cuts or misses packets may know none.
+    if sort == Sort::Error && proofs.n == 0 && (!whole || ledger.errors == 0) {
+        return None;
     }
     claim.grade = match (proofs.n, proofs.chance) {
         (1.., _) if !beyond => Grade::Confirmed,

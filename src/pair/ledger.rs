@@ -3,6 +3,7 @@
 use super::align::{Far, Near};
 use super::digest::{TapeFlow, What};
 use super::proof::TALK;
+use super::trips::Trips;
 use super::view::{Strand, View};
 use crate::model::key::{Endpoint, Proto};
 use crate::model::pair::{PerTap, Tap};
@@ -10,7 +11,8 @@ use crate::model::side::Side;
 use hashbrown::HashMap;
 use std::net::IpAddr;
 
-/// What a capture recorded of what certainly passed it.
+/// What a capture recorded of what certainly passed it: segments and datagrams whose absence would show, so that of acknowledgements on their way
+/// to the other point all count that came there, and of those coming from it none: they may be thinned out on the way.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Record {
     /// Packets recorded, known to have passed because the other capture has them too.
@@ -26,8 +28,14 @@ pub struct Ledger {
     pub out: PerTap<Record>,
     /// Of packets arriving from it.
     pub into: PerTap<Record>,
+    /// Packets of any sort that left a point and arrived at the other.
+    passed: PerTap<u64>,
+    /// How long questions took from one point to the other and back, by the point they left first and the server.
+    trips: HashMap<(Tap, Proto, Endpoint), Trips>,
     /// Resets that arrived from the other point, genuine ones included.
     pub resets: PerTap<u64>,
+    /// ICMP errors that both captures have.
+    pub errors: u64,
     /// A capture has resets at all, in whatever direction: it was not told to leave them out.
     pub has_resets: PerTap<bool>,
     /// Servers that both captures know, with protocol and port as each has them: how many flows both have, and how many conversations one has alone.
@@ -66,6 +74,11 @@ impl Ledger {
                     l.lane(s, side, up);
                 }
             }
+            if let Some((near, trip)) = Trips::of(s)
+                && let Some(f) = s.at(near)
+            {
+                l.trips.entry((near, f.proto, f.server)).or_default().add(trip);
+            }
         }
         for tap in Tap::BOTH {
             let source = &view.stories[tap].source;
@@ -78,15 +91,23 @@ impl Ledger {
 
     fn lane(&mut self, s: &Strand<'_>, side: Side, up: Tap) {
         let lane = &s.lane[side];
-        for (f, state) in lane.came() {
+        // In a conversation what stands between datagrams that are known was one of them.
+        let talk = lane.far.len() > TALK;
+        let known = |j: usize| matches!(lane.aligned.far.get(j), Some(Far::Match(_)));
+        let (first, last) = ((0..lane.far.len()).find(|j| known(*j)), (0..lane.far.len()).rfind(|j| known(*j)));
+        for (j, (f, state)) in lane.came().enumerate() {
             self.resets[up.other()] += u64::from(f.d.flags.rst());
+            let datagram = f.d.what == What::Datagram;
+            self.errors += u64::from(f.d.what == What::Error && matches!(state, Far::Match(_)));
             match state {
                 Far::Match(_) => {
-                    self.out[up].seen += 1;
-                    self.into[up.other()].seen += 1;
+                    let bytes = datagram || f.d.len > 0 && !f.d.flags.rst();
+                    self.passed[up] += 1;
+                    self.out[up].seen += u64::from(bytes || f.d.what == What::Tcp && f.d.control() == 0);
+                    self.into[up.other()].seen += u64::from(bytes);
                 }
-                // A lone acknowledgement may have been joined or thinned out on the way.
-                Far::Missed if f.d.len > 0 => self.out[up].missed += 1,
+                Far::Missed => self.out[up].missed += 1,
+                Far::Unsent if datagram && talk && Some(j) > first && Some(j) < last => self.out[up].missed += 1,
                 _ => {}
             }
         }
@@ -112,9 +133,20 @@ impl Ledger {
         bound(into).min(bound(both)).max(rate(into))
     }
 
+    /// Whether nothing is known that a capture missed.
+    pub fn whole(&self, tap: Tap) -> bool {
+        self.out[tap].missed + self.into[tap].missed == 0
+    }
+
     /// Whether a capture recorded packets leaving towards the other point at all.
     pub fn records_departures(&self, up: Tap) -> bool {
-        self.out[up].seen > 0
+        self.passed[up] > 0
+    }
+
+    /// Round trips between the points of questions to the server of a flow that `tap`, near its client, recorded.
+    pub fn trips(&self, s: &Strand<'_>, tap: Tap) -> Option<&Trips> {
+        let f = s.at(tap)?;
+        self.trips.get(&(tap, f.proto, f.server))
     }
 
     /// Whether the other capture would have this flow, of which only `tap` (near its client) has anything: it knows the server, or it has everything

@@ -3,12 +3,16 @@
 //! | file | job |
 //! |---|---|
 //! | `digest` | what is kept of a packet: numbers, and hashes that survive cutting and joining |
+//! | `copies` | what a mirrored port doubled, left out |
 //! | `flows` | which flow is which, NAT allowed |
 //! | `clock` | offset and drift between the clocks, with the part that cannot be resolved |
 //! | `align` | which packet is which, by stream bytes and control bits |
-//! | `view` | all of it together: strands, orientation, what each point recorded |
+//! | `orient` | which point is nearer the client |
+//! | `view` | all of it together: strands, and what each point recorded |
 //! | `ledger` | how much each capture missed by itself |
-//! | `inject`, `answered`, `dropped`, `throttled` | the judges |
+//! | `names` | whether what is missing parts from the rest by the name asked for |
+//! | `trips` | how long a question takes to the other point and back |
+//! | `inject`, `answered`, `windows`, `dropped`, `throttled` | the judges |
 //! | `proof` | what proves that nobody sent a packet |
 //! | `claim`, `report` | how findings are written, and what each end alone had said |
 //!
@@ -20,17 +24,22 @@ mod answered;
 mod cards;
 mod claim;
 mod clock;
+mod copies;
 mod digest;
 mod dropped;
 mod flows;
 mod inject;
 mod ledger;
+mod names;
+mod orient;
 mod proof;
 mod report;
 #[cfg(test)]
 mod tests;
 mod throttled;
+mod trips;
 mod view;
+mod windows;
 
 pub use cards::CARDS;
 pub use digest::{Digest, Offer, Tape, TapeFlow, What};
@@ -44,7 +53,8 @@ use hashbrown::HashSet;
 
 /// Compares two captures: the story and the tape of each.
 pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2]) -> Pairing {
-    let [a, b] = tapes;
+    let clean = tapes.map(copies::without);
+    let [a, b] = clean.each_ref().map(|t| &**t);
     let view = view::View::of(stories, a, b);
     let ledger = ledger::Ledger::of(&view);
     let arrivals = dropped::Arrivals::of(&view);
@@ -61,6 +71,7 @@ pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2]) -> Pairing {
         rewritten.extend(came.iter().filter(|c| c.finding.rule == "pair.rewritten").map(|c| (id, c.finding.direction)));
         found.extend(came);
     }
+    found.extend(windows::judge(&view, &|s| !bitten(s)));
     // What arrived as something else was not dropped.
     let may =
         |s: &view::Strand<'_>, side: Side| !bitten(s) && !rewritten.contains(&(s.flow.a.map(|f| f.id), Some(Direction::from_side(side))));
@@ -75,5 +86,5 @@ pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2]) -> Pairing {
         found.extend(held);
     }
     found.extend(dropped);
-    report::pairing(&view, &ledger, found, tapes)
+    report::pairing(&view, &ledger, found, [a, b])
 }

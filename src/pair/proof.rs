@@ -74,6 +74,14 @@ pub struct Proofs {
     pub chance: f64,
 }
 
+impl Proofs {
+    /// A fact that a near capture which misses packets explains by missing more, with a chance of `more`.
+    pub fn unless_missed(&mut self, whole: bool, more: f64) {
+        self.chance *= more;
+        self.n += u32::from(whole || self.chance <= CONFIRMED);
+    }
+}
+
 /// The near packet that this one was made of: at the same place, with the same identification, and it did not arrive itself.
 pub fn rewritten<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>, up: Tap) -> Option<&'v Item<'a>> {
     if !matches!(f.sort, Sort::Reset | Sort::Data) {
@@ -118,7 +126,11 @@ pub fn went_on<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>
         Sort::Reset => n.d.what == What::Tcp && !n.d.flags.rst() && !n.d.flags.syn(),
         Sort::Fin => n.d.len > 0 && n.end() > f.item.end(),
         // Its next number is lower than what it would have sent.
-        Sort::Data => n.d.what == What::Tcp && !n.d.flags.syn() && n.d.len == 0 && n.pos < f.item.end() && n.pos >= f.item.pos,
+        // A reset may stand anywhere: it answers what arrived.
+        Sort::Data => {
+            let bare = n.d.what == What::Tcp && !n.d.flags.syn() && !n.d.flags.rst() && n.d.len == 0;
+            bare && n.pos < f.item.end() && n.pos >= f.item.pos
+        }
         Sort::Datagram | Sort::Error => false,
     };
     let mut arrived: Vec<Option<usize>> = vec![None; lane.near.len()];
@@ -133,32 +145,46 @@ pub fn went_on<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>
     lane.near.iter().enumerate().find(|(i, n)| contradicts(n) && later(n, at(*i))).map(|(_, n)| n)
 }
 
-/// How much too early the packet was at the far point to answer what it acknowledges, with the frame that brought that to the near point.
-pub fn too_early(view: &View<'_>, s: &Strand<'_>, f: &Stranger<'_, '_>, side: Side, up: Tap) -> Option<(Span, FrameNo)> {
+/// How much too early the packet was at the far point to answer what it acknowledges, with the frame that brought that to the near point, or that left
+/// the far one and never came there.
+pub fn too_early(view: &View<'_>, s: &Strand<'_>, f: &Stranger<'_, '_>, side: Side, up: Tap) -> Option<(Span, (Tap, FrameNo))> {
     if !view.timed() {
         return None;
     }
     let least = view.least_at_far(up, f.item.d.ts)?;
     let question = &s.lane[side.peer()];
+    let asked = claim::dns_at(view, s, up.other(), f.item.d.frame).filter(|m| m.response).map(|m| m.id);
     // What the supposed sender had received: at its own point that direction arrives.
-    let answers = |i: &Item<'_>| match f.sort {
-        Sort::Datagram => true,
+    let answers = |i: &Item<'_>, tap: Tap| match f.sort {
+        // Of datagrams only an answer is known to follow its question.
+        Sort::Datagram => asked.is_some() && claim::dns_at(view, s, tap, i.d.frame).filter(|m| !m.response).map(|m| m.id) == asked,
         Sort::Error => false,
         _ => f.item.d.flags.ack() && f.item.ack > 0 && i.end() + i64::from(i.d.flags.syn()) + i64::from(i.d.flags.fin()) >= f.item.ack,
     };
-    let came = question.far.iter().filter(|i| answers(i)).min_by_key(|i| i.d.ts)?;
+    let came = question.far.iter().filter(|i| answers(i, up)).min_by_key(|i| i.d.ts);
     // That point may have missed the first of several: none came sooner than the first that was sent can have.
-    let sent = question.near.iter().filter(|i| answers(i)).filter_map(|i| Some(i.d.ts.plus(view.least(up.other(), i.d.ts)?))).min();
-    let known = sent.map_or(came.d.ts, |sent| sent.min(came.d.ts));
+    let left = question.near.iter().filter(|i| answers(i, up.other()));
+    let sent = left.filter_map(|i| Some((i.d.ts.plus(view.least(up.other(), i.d.ts)?), i.d.frame))).min();
+    // Alone its departure tells only if that capture has the very packet that is answered: it may have begun, or missed some, before.
+    let very = |i: &Item<'_>| answers(i, up.other()) && (f.sort == Sort::Datagram || i.pos < f.item.ack);
+    if came.is_none() && !question.near.iter().any(very) {
+        return None;
+    }
+    let by = |(at, frame): (Time, FrameNo), tap: Tap| (at, (tap, frame));
+    let all = [came.map(|i| by((i.d.ts, i.d.frame), up)), sent.map(|s| by(s, up.other()))];
+    let (known, frame) = all.into_iter().flatten().min_by_key(|k| k.0)?;
     let soonest = known.plus(least).minus(JITTER);
-    (f.item.d.ts < soonest).then(|| (soonest.since(f.item.d.ts), came.d.frame))
+    (f.item.d.ts < soonest).then(|| (soonest.since(f.item.d.ts), frame))
 }
 
-/// A reset beyond everything that either capture has of its sender. The near one would have had to miss more than the reset.
-pub fn beyond<'f, 'v, 'a>(lane: &Lane<'_>, found: &'f [Stranger<'v, 'a>]) -> Option<(&'f Stranger<'v, 'a>, i64)> {
+/// A reset beyond everything that either capture has of its sender, and that its receiver acknowledged. The near one would have had to miss more than
+/// the reset.
+pub fn beyond<'f, 'v, 'a>(lane: &Lane<'_>, back: &Lane<'_>, found: &'f [Stranger<'v, 'a>]) -> Option<(&'f Stranger<'v, 'a>, i64)> {
     let come = |i: &&Item<'_>| i.d.what == What::Tcp && !i.d.flags.rst();
     let reach = |i: &Item<'_>| i.end() + i64::from(i.d.flags.syn()) + i64::from(i.d.flags.fin());
-    let sent = lane.near.iter().filter(come).map(reach).chain(lane.far.iter().filter(come).map(reach)).max()?;
+    // Whoever wrote them: even who forges an answer has seen what it answers.
+    let acknowledged = back.near.iter().chain(&back.far).filter(|i| i.d.flags.ack()).map(|i| i.ack);
+    let sent = lane.near.iter().chain(&lane.far).filter(come).map(reach).chain(acknowledged).max()?;
     let of = found.iter().find(|f| f.sort == Sort::Reset && f.item.pos > sent && f.item.pos < sent + (1 << 24))?;
     (!lane.near.is_empty()).then_some((of, sent))
 }
@@ -169,6 +195,7 @@ pub fn never_asked(view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], 
     let question = &s.lane[side.peer()];
     let f = found.iter().find(|f| matches!(f.sort, Sort::Data | Sort::Reset | Sort::Fin) && f.item.d.flags.ack())?;
     let had = question.far.iter().map(Item::end).max()?;
+    // What was lost after the answer may be a way that closed then.
     let asked: Vec<&Item<'_>> = question
         .sent()
         .filter(|(i, state)| *state == Near::Lost && i.d.len > 0 && i.end() > had && i.end() <= f.item.ack && i.d.ts < f.item.d.ts)

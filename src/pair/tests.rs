@@ -32,6 +32,7 @@ fn packet(side: Side, at_ms: f64, flags: u16, pos: u32, ack: u32, bytes: &[u8]) 
         frame: FrameNo(0),
         hash: digest::hash(bytes),
         head: digest::hash(bytes.get(..digest::HEAD).unwrap_or(bytes)),
+        start: digest::hash(bytes.get(..digest::START).unwrap_or(bytes)),
         seq: own + pos,
         ack: if flags & ACK != 0 { other + ack } else { 0 },
         len,
@@ -311,6 +312,139 @@ fn a_reset_is_proved_where_one_capture_has_one_direction_only() {
     assert_eq!((f.rule, f.grade), ("pair.injected", Grade::Confirmed));
 }
 
+/// Exchanges with a server too few to align clocks by, then a SYN that B never had, refused after `took` milliseconds.
+fn refused_among_few(took: f64) -> Pairing {
+    let mut all: Vec<Talk> = (0..5u8).map(|i| Talk::new(3, 4_100 + u16::from(i)).handshake(f64::from(i) * 400.0)).collect();
+    let mut t = Talk::new(3, 4_200);
+    t.only_a.push(packet(Side::Client, 700.0, SYN, 0, 0, b""));
+    t.only_a.push(Digest { ttl: 60, ..packet(Side::Server, 700.0 + took, RST | ACK, 0, 1, b"") });
+    all.push(t);
+    pair(&all)
+}
+
+#[test]
+fn an_answer_sooner_than_a_servers_own_few_others_is_proved() {
+    let p = refused_among_few(12.0);
+    assert_eq!((one(&p).finding.mechanism, one(&p).finding.grade), ("on_syn", Grade::Confirmed));
+    assert!(one(&p).finding.evidence.iter().any(|e| e.expected.contains("5 exchanges")), "{:#?}", one(&p).finding);
+    assert!(refused_among_few(64.0).findings.iter().all(|f| f.finding.grade < Grade::Confirmed));
+}
+
+#[test]
+fn a_reset_after_what_both_captures_missed_is_no_proof() {
+    // Each misses every fifth packet; of one connection both missed the request, and A the reset of the client that gave up.
+    let mut all = background();
+    for t in &mut all {
+        let requests = || t.both.iter().filter(|d| d.side == Side::Client && d.len > 0);
+        let (by_a, by_b): (Vec<Digest>, Vec<Digest>) =
+            (requests().step_by(5).copied().collect(), requests().skip(2).step_by(5).copied().collect());
+        t.both.retain(|d| !by_a.iter().chain(&by_b).any(|m| m.ts == d.ts && m.side == d.side));
+        t.only_b.extend(by_a.into_iter().map(|d| Digest { ts: d.ts.plus(Span::from_nanos(WAY)), ttl: d.ttl - HOPS, ..d }));
+        t.only_a.extend(by_b);
+    }
+    let mut t = Talk::new(3, 4003).handshake(1_000.0);
+    t.only_b.push(Digest { ttl: 64 - HOPS, ..packet(Side::Client, 1_400.0, RST, 518, 0, b"") });
+    all.push(t);
+    let p = pair(&all);
+    assert!(p.findings.iter().all(|f| f.finding.grade < Grade::Confirmed), "{:#?}", p.findings);
+}
+
+#[test]
+fn an_answer_sooner_than_its_swallowed_question_can_arrive_is_proved() {
+    // It is the last of both captures: nobody knows how long B recorded.
+    let case = |took: f64, with_question: bool| {
+        let mut t = Talk::new(3, 4003).handshake(5_000.0);
+        if with_question {
+            t.only_a.push(packet(Side::Client, 5_100.0, ACK, 1, 1, &[3; 90]));
+        }
+        t.only_a.push(packet(Side::Server, 5_100.0 + took, ACK, 1, 91, &[4; 70]));
+        // Sent after it, and swallowed too.
+        t.only_a.push(packet(Side::Client, 5_101.0 + took, ACK, 91, 71, &[5; 20]));
+        pair(&background().into_iter().chain([t]).collect::<Vec<_>>())
+    };
+    assert_eq!(one(&case(12.0, true)).finding.grade, Grade::Confirmed);
+    for p in [case(70.0, true), case(12.0, false)] {
+        assert!(p.findings.iter().all(|f| f.finding.grade < Grade::Confirmed), "{:#?}", p.findings);
+    }
+}
+
+#[test]
+fn a_reset_among_later_data_is_not_the_server_going_back() {
+    // The server gave up: its reset answers what arrived, at a lower position than its last data, which B's capture missed.
+    let mut t = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 2);
+    t.only_a.push(Digest { ttl: 64 - HOPS, ..packet(Side::Server, 1_300.0, ACK, 81, 41, &[9; 40]) });
+    t.both.push(packet(Side::Server, 1_290.0, RST, 90, 0, b""));
+    let p = pair(&background().into_iter().chain([t]).collect::<Vec<_>>());
+    assert!(p.findings.iter().all(|f| f.finding.grade < Grade::Confirmed), "{:#?}", p.findings);
+}
+
+#[test]
+fn a_mirrored_port_hides_nothing_and_proves_nothing() {
+    let doubled = |with_reset: bool| {
+        let mut all = background();
+        if with_reset {
+            let mut t = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 3);
+            t.only_a.push(reset(1_121.0, 1));
+            all.push(t);
+        }
+        for t in &mut all {
+            // What leaves the server's port and what comes to it, each again 40 µs later.
+            let copies: Vec<Digest> = t
+                .both
+                .iter()
+                .map(|d| {
+                    let (travelled, ttl) = if d.side == Side::Client { (WAY, d.ttl - HOPS) } else { (0, d.ttl) };
+                    Digest { ts: d.ts.plus(Span::from_nanos(travelled + 40_000)), ttl, ..*d }
+                })
+                .collect();
+            t.only_b.extend(copies);
+        }
+        pair(&all)
+    };
+    assert!(doubled(false).findings.is_empty(), "{:#?}", doubled(false).findings);
+    assert_eq!(one(&doubled(true)).finding.grade, Grade::Confirmed);
+}
+
+#[test]
+fn a_translator_that_forgets_a_connection_forges_nothing() {
+    // From half way B has the client's packets from another port, and its server resets what it does not know.
+    let mut first = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 20);
+    let mut second = Talk::new(3, 50_777);
+    for at in [1_500.0, 1_900.0, 2_700.0] {
+        let d = packet(Side::Client, at, ACK, 401, 801, &[5; 30]);
+        first.only_a.push(d);
+        second.only_b.push(Digest { ts: d.ts.plus(Span::from_nanos(WAY)), ttl: d.ttl - HOPS, ..d });
+        let r = packet(Side::Server, at + 30.0, RST, 801, 0, b"");
+        second.only_b.push(r);
+        first.only_a.push(Digest { ts: r.ts.plus(Span::from_nanos(WAY)), ttl: r.ttl - HOPS, ..r });
+    }
+    let p = pair(&background().into_iter().chain([first, second]).collect::<Vec<_>>());
+    assert!(p.findings.is_empty(), "{:#?}", p.findings);
+}
+
+#[test]
+fn a_window_lowered_for_one_flow_is_proved_and_for_all_is_not() {
+    let lowered = |d: &mut Digest| d.window = 40;
+    let case = |everybody: bool| {
+        let mut all = background();
+        all.push(Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 30));
+        for t in all.iter_mut().filter(|t| everybody || t.server == 3) {
+            let (client, rest): (Vec<Digest>, Vec<Digest>) = t.both.drain(..).partition(|d| d.side == Side::Client && !d.flags.syn());
+            t.both = rest;
+            t.only_a.extend(client.iter().copied());
+            t.only_b.extend(client.into_iter().map(|d| {
+                let mut d = Digest { ts: d.ts.plus(Span::from_nanos(WAY)), ttl: d.ttl - HOPS, ..d };
+                lowered(&mut d);
+                d
+            }));
+        }
+        pair(&all)
+    };
+    let p = case(false);
+    assert_eq!((one(&p).finding.rule, one(&p).finding.mechanism, one(&p).finding.grade), ("pair.rewritten", "window", Grade::Confirmed));
+    assert!(case(true).findings.is_empty(), "{:#?}", case(true).findings);
+}
+
 fn aligned(near: &[Digest], far: &[Digest], acked: i64) -> (Vec<Near>, Vec<Far>) {
     let n = align::items(near.iter(), SERVER_ISN, CLIENT_ISN);
     let f = align::items(far.iter(), SERVER_ISN, CLIENT_ISN);
@@ -333,6 +467,17 @@ fn segments_cut_or_joined_on_the_way_are_the_same_bytes() {
     other[70] ^= 1;
     let (_, far) = aligned(&cut, &[data(30.0, 1, &other)], 0);
     assert!(matches!(far[..], [Far::Differs(_)]), "{far:?}");
+}
+
+#[test]
+fn an_answer_that_begins_like_the_genuine_one_and_ends_the_stream_is_another() {
+    let page = |body: &str| format!("HTTP/1.1 200 OK\r\nServer: {body:>90}").into_bytes();
+    let (near, forged) = ([data(0.0, 1, &page("a")[..95]), data(0.1, 96, &[7; 300])], page("blocked by order of the court"));
+    let short = Digest { flags: TcpFlags(ACK | TcpFlags::FIN.0), ..data(9.0, 1, &forged[..100]) };
+    assert!(matches!(aligned(&near, &[short], 0).1[..], [Far::Differs(1)]), "a stream that ended went on");
+    let other: Vec<u8> = forged.iter().rev().copied().collect();
+    let unlike = [&b"HTTP/1.1 200 OK\r"[..], &other[..90]].concat();
+    assert!(matches!(aligned(&near, &[data(9.0, 1, &unlike)], 0).1[..], [Far::Differs(0)]), "other bytes after the first few");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! Flows of both captures as strands: which point is nearer the client, both directions aligned.
 
 use super::align::{self, Aligned, Far, Item, Near, SLACK};
-use super::clock::{self, Sample};
+use super::clock;
 use super::digest::{Digest, Tape, TapeFlow, What};
 use super::flows::{self, Couple};
+use super::orient::{common, orient, samples};
 use crate::model::key::Proto;
 use crate::model::pair::{Clock, Matched, PerTap, Tap};
 use crate::model::side::{PerSide, Side};
 use crate::model::story::Story;
 use crate::model::time::{Span, Time};
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use std::net::IpAddr;
 
 /// One direction of a strand: from the point near its sender to the far one.
@@ -133,6 +134,8 @@ pub struct View<'a> {
     hops: PerTap<Option<(u8, u8)>>,
     /// By how much, of packets of one flow that left a point, a later one came before an earlier one, and on how many that was measured.
     overtaken: PerTap<(Span, usize)>,
+    /// Marks of the packets of flows that one point alone has.
+    astray: PerTap<HashSet<(u32, u32, u16, u64)>>,
 }
 
 impl<'a> View<'a> {
@@ -187,7 +190,9 @@ impl<'a> View<'a> {
             raw,
             hops: PerTap::default(),
             overtaken: PerTap::default(),
+            astray: PerTap::default(),
         };
+        view.stray();
         view.align();
         view.cover();
         view
@@ -249,6 +254,17 @@ impl<'a> View<'a> {
         self.within(tap, at, -early.nanos(), -quick.nanos())
     }
 
+    /// Whether what answers a DNS question can only have passed `tap` while it was recording: it has the question.
+    pub fn kept_since_question(&self, s: &Strand<'_>, tap: Tap, at_other: &Digest) -> bool {
+        let question = |t: Tap, d: &Digest| super::claim::dns_at(self, s, t, d.frame).map(|m| (m.response, m.id));
+        let Some((true, id)) = question(tap.other(), at_other) else { return false };
+        let asked = s.packets(tap, at_other.side.peer()).any(|d| question(tap, d) == Some((false, id)));
+        let over = self.stories[tap].source.last.is_some_and(|last| {
+            self.clock.offset.is_some_and(|o| if tap == Tap::A { at_other.ts.minus(o) } else { at_other.ts.plus(o) } <= last)
+        });
+        asked && over
+    }
+
     /// Fewest and most routers that packets leaving a point pass before the other, by their TTLs.
     pub fn hops(&self, up: Tap) -> Option<(u8, u8)> {
         self.hops[up]
@@ -277,6 +293,20 @@ impl<'a> View<'a> {
         // Without clocks: well inside the time in which packets of both are known.
         const MARGIN: Span = Span::from_secs(1);
         self.covered[tap].is_some_and(|(from, to)| from.plus(MARGIN) <= at && at <= to.minus(MARGIN))
+    }
+
+    /// Whether a point has this packet in a flow of which the other knows nothing: a translator that forgot a connection carries it on as another.
+    pub fn elsewhere(&self, tap: Tap, d: &Digest) -> bool {
+        d.mark().is_some_and(|m| self.astray[tap].contains(&m))
+    }
+
+    fn stray(&mut self) {
+        for s in self.strands.iter().filter(|s| !s.both()) {
+            for tap in Tap::BOTH {
+                let packets = s.at(tap).into_iter().flat_map(|f| f.packets.iter());
+                self.astray[tap].extend(packets.filter_map(Digest::mark));
+            }
+        }
     }
 
     fn align(&mut self) {
@@ -373,122 +403,6 @@ fn couple<'a>(a: &'a Tape, b: &'a Tape, c: &Couple) -> Strand<'a> {
         _ => false,
     };
     Strand { flow: PerTap { a: fa, b: fb }, how: Some(c.how), flipped, ..empty() }
-}
-
-/// A packet seen once at each point: its sender's side, and its times.
-type Common = (Side, Sample, i16);
-
-/// Position, acknowledgement, length, control bits, hash.
-type Alike = (i64, i64, u32, u16, u64);
-/// How often at A and B, and the first time and TTL at each.
-type Twice = (u32, u32, Time, Time, u8, u8);
-
-/// Packets that are certainly the same: alike in everything, and alone in that at both points.
-fn common(s: &Strand<'_>) -> Vec<Common> {
-    let mut out = Vec::new();
-    if !s.both() || !s.judged() {
-        return out;
-    }
-    for side in Side::BOTH {
-        let mut seen: HashMap<Alike, Twice> = HashMap::new();
-        for tap in Tap::BOTH {
-            for i in s.items(tap, side) {
-                let d = i.d;
-                if d.what == What::Error || (d.what == What::Datagram && d.len == 0) {
-                    continue;
-                }
-                let e = seen.entry((i.pos, i.ack, d.len, d.control(), d.head)).or_default();
-                match tap {
-                    Tap::A if e.0 == 0 => *e = (1, e.1, d.ts, e.3, d.ttl, e.5),
-                    Tap::B if e.1 == 0 => *e = (e.0, 1, e.2, d.ts, e.4, d.ttl),
-                    Tap::A => e.0 += 1,
-                    Tap::B => e.1 += 1,
-                }
-            }
-        }
-        // A mirrored port doubles everything: then the first of each are taken.
-        let doubled = !seen.values().any(|e| e.0 == 1 || e.1 == 1);
-        let alone = seen.into_values().filter(|e| e.0 == e.1 && (e.0 == 1 || doubled));
-        out.extend(alone.map(|e| (side, Sample { a: e.2, diff: e.3.since(e.2) }, i16::from(e.4) - i16::from(e.5))));
-    }
-    // The map has no order; everything that follows must not depend on that.
-    out.sort_by_key(|c| (c.1.a, c.0 == Side::Server, c.1.diff, c.2));
-    out
-}
-
-/// The point nearer each strand's client: who sees a packet first, by time (both directions together need no common clock), or, where only one
-/// direction was seen, by TTL. A host stands on one side of the points for all its flows, so one flow with odd TTLs does not decide against the others.
-fn orient(strands: &[Strand<'_>], seen: &[Vec<Common>]) -> Vec<Option<Tap>> {
-    let votes: Vec<Vote> = seen.iter().map(|s| vote(s)).collect();
-    let ends = |s: &Strand<'_>| s.any().map(|f| (f.client.ip, f.server.ip));
-    let mut hosts: HashMap<IpAddr, Vote> = HashMap::new();
-    let mut total = Vote::default();
-    for (s, v) in strands.iter().zip(&votes) {
-        let v = Vote { time: v.time.signum(), hops: v.hops.signum() };
-        total.add(v, 1);
-        if let Some((client, server)) = ends(s) {
-            hosts.entry(client).or_default().add(v, 1);
-            hosts.entry(server).or_default().add(v, -1);
-        }
-    }
-    let tap = |v: i64| match v {
-        0 => None,
-        v if v > 0 => Some(Tap::A),
-        _ => Some(Tap::B),
-    };
-    let of = |s: &Strand<'_>, own: &Vote| {
-        let mut around = Vote::default();
-        if let Some((client, server)) = ends(s) {
-            around.add(hosts.get(&client).copied().unwrap_or_default(), 1);
-            around.add(hosts.get(&server).copied().unwrap_or_default(), -1);
-        }
-        [own.time, around.time, around.hops, own.hops, total.time, total.hops].into_iter().find_map(tap)
-    };
-    strands.iter().zip(&votes).map(|(s, v)| of(s, v)).collect()
-}
-
-/// Above 0: A is nearer the client.
-#[derive(Clone, Copy, Default)]
-struct Vote {
-    time: i64,
-    hops: i64,
-}
-
-impl Vote {
-    const fn add(&mut self, other: Self, sign: i64) {
-        self.time += other.time * sign;
-        self.hops += other.hops * sign;
-    }
-}
-
-/// What one flow's packets say, by time if both directions were seen, and by TTL.
-fn vote(seen: &[Common]) -> Vote {
-    let median = |side: Side| {
-        let mut all: Vec<i64> = seen.iter().filter(|c| c.0 == side).map(|c| c.1.diff.nanos()).collect();
-        all.sort_unstable();
-        all.get(all.len() / 2).copied()
-    };
-    let mut hops: Vec<i16> = seen.iter().map(|c| if c.0 == Side::Client { c.2 } else { -c.2 }).collect();
-    hops.sort_unstable();
-    let hops = i64::from(hops.get(hops.len() / 2).copied().unwrap_or(0));
-    let time = match (median(Side::Client), median(Side::Server)) {
-        // Closer than this the jitter of the capturing hosts decides: routers in between do better.
-        (Some(c), Some(s)) if (c - s).abs() > 200_000 || hops == 0 => c - s,
-        _ => 0,
-    };
-    Vote { time, hops }
-}
-
-fn samples(seen: &[Vec<Common>], near: &[Option<Tap>]) -> (Vec<Sample>, Vec<Sample>) {
-    let (mut to_b, mut to_a) = (Vec::new(), Vec::new());
-    for (seen, near) in seen.iter().zip(near) {
-        let Some(near) = near else { continue };
-        for (side, sample, _) in seen {
-            let from_a = (*side == Side::Client) == (*near == Tap::A);
-            if from_a { to_b.push(*sample) } else { to_a.push(*sample) }
-        }
-    }
-    (to_b, to_a)
 }
 
 /// The far point has the beginning of a conversation that the near point knows nothing of: another host answers in the server's place (a proxy, a

@@ -1,10 +1,13 @@
 //! JSON Schema (2020-12) of the JSONL records, as `tamperscope schema` prints it. Strict: every key is listed, and none is optional but those that
 //! only the comparison of two captures writes.
 
+mod atoms;
+mod pair;
+
 use super::{SCHEMA, ooni};
-use crate::model::pair::EndVerdict;
 use crate::model::signature;
 use crate::model::throttle::Limiter;
+use atoms::*;
 use serde_json::{Value, json};
 
 /// Record types in the order they appear in a run. `stats` belongs to live captures.
@@ -55,7 +58,7 @@ pub fn record(kind: &str) -> Value {
         "service" => service(),
         "stats" => stats(),
         "app" => app(),
-        "pair" => pair(),
+        "pair" => pair::pair(),
         "end" => end(),
         _ => return Value::Bool(false),
     };
@@ -67,8 +70,8 @@ pub fn record(kind: &str) -> Value {
         required.retain(|key| key != "losses");
     }
     let paired = match kind {
-        "flow" => vec![("pair", flow_pair())],
-        "finding" => finding_pair(),
+        "flow" => vec![("pair", pair::flow_pair())],
+        "finding" => pair::finding_pair(),
         _ => Vec::new(),
     };
     with_optional(schema, paired)
@@ -80,66 +83,6 @@ fn with_optional(mut object: Value, fields: Fields) -> Value {
         object["properties"][key] = schema;
     }
     object
-}
-
-type Fields = Vec<(&'static str, Value)>;
-
-/// An object with exactly these keys.
-fn object(fields: Fields) -> Value {
-    let required: Vec<&str> = fields.iter().map(|f| f.0).collect();
-    let properties: serde_json::Map<String, Value> = fields.iter().map(|f| (f.0.to_owned(), f.1.clone())).collect();
-    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
-}
-
-fn text() -> Value {
-    json!({ "type": "string" })
-}
-fn text_or_null() -> Value {
-    json!({ "type": ["string", "null"] })
-}
-fn count() -> Value {
-    json!({ "type": "integer", "minimum": 0 })
-}
-fn count_or_null() -> Value {
-    json!({ "type": ["integer", "null"], "minimum": 0 })
-}
-fn share() -> Value {
-    json!({ "type": "number", "minimum": 0, "maximum": 1 })
-}
-fn yes_no() -> Value {
-    json!({ "type": "boolean" })
-}
-fn list(items: Value) -> Value {
-    json!({ "type": "array", "items": items })
-}
-fn or_null(schema: Value) -> Value {
-    json!({ "oneOf": [schema, { "type": "null" }] })
-}
-fn one_of(words: &[&str]) -> Value {
-    json!({ "enum": words })
-}
-fn word_or_null(words: &[&str]) -> Value {
-    let mut all: Vec<Value> = words.iter().map(|w| json!(w)).collect();
-    all.push(Value::Null);
-    json!({ "enum": all })
-}
-fn source_id() -> Value {
-    json!({ "type": "string", "pattern": "^s[0-9]+$" })
-}
-fn flow_id() -> Value {
-    json!({ "type": "string", "pattern": "^s[0-9]+f[0-9]+$" })
-}
-fn time() -> Value {
-    json!({ "type": ["string", "null"], "format": "date-time" })
-}
-fn nanos() -> Value {
-    json!({ "type": ["integer", "null"] })
-}
-fn endpoint() -> Value {
-    object(vec![("ip", text()), ("port", json!({ "type": "integer", "minimum": 0, "maximum": 65535 }))])
-}
-fn both_ways() -> Value {
-    object(vec![("c2s", count()), ("s2c", count())])
 }
 
 fn run() -> Fields {
@@ -434,75 +377,6 @@ fn app() -> Fields {
         ("flows", count()),
         ("services", list(text())),
         ("findings", list(text())),
-    ]
-}
-
-fn way() -> Value {
-    let number = || json!({ "type": "number" });
-    let delay = object(vec![("min", number()), ("median", number()), ("p95", number())]);
-    let counts = ["sent", "arrived", "lost", "unsent", "missed"].map(|k| (k, count()));
-    object(counts.into_iter().chain([("delay_ms", or_null(delay))]).collect())
-}
-
-/// `pair` in a flow record, when two captures are compared.
-fn flow_pair() -> Value {
-    let id = || json!({ "type": ["string", "null"], "pattern": "^s[0-9]+f[0-9]+$" });
-    object(vec![
-        ("a", id()),
-        ("b", id()),
-        ("matched", word_or_null(&["tuple", "content"])),
-        ("near_client", word_or_null(&["A", "B"])),
-        ("c2s", way()),
-        ("s2c", way()),
-        ("changes", list(text())),
-        ("terminated", yes_no()),
-    ])
-}
-
-fn ends() -> Value {
-    let verdicts: Vec<&str> = EndVerdict::ALL.iter().map(|v| v.name()).collect();
-    list(object(vec![("source", source_id()), ("finding", text_or_null()), ("verdict", one_of(&verdicts)), ("says", text())]))
-}
-
-/// What a finding of two captures has besides.
-fn finding_pair() -> Fields {
-    vec![
-        ("sources", list(source_id())),
-        ("frames_b", list(count())),
-        ("wireshark_filter_b", text_or_null()),
-        ("wireshark_flow_filter_b", text_or_null()),
-        ("ends", ends()),
-    ]
-}
-
-fn pair() -> Fields {
-    let number_or_null = || json!({ "type": ["number", "null"] });
-    let samples = object(vec![("a_to_b", count()), ("b_to_a", count())]);
-    let clock = object(vec![
-        ("offset_ms", number_or_null()),
-        ("uncertainty_ms", number_or_null()),
-        ("drift_ppm", json!({ "type": "number" })),
-        ("samples", samples),
-        ("why_not", text_or_null()),
-    ]);
-    let stretch = || {
-        object(vec![
-            ("from_ts", time()),
-            ("from_ts_ns", nanos()),
-            ("sent", count()),
-            ("lost", count()),
-            ("delay_ms", json!({ "type": ["number", "null"] })),
-        ])
-    };
-    let path = || object(vec![("way", way()), ("over_time", list(stretch()))]);
-    vec![
-        ("sources", list(source_id())),
-        ("clock", clock),
-        ("flows", object(vec![("a", count()), ("b", count()), ("both", count())])),
-        ("a_to_b", path()),
-        ("b_to_a", path()),
-        ("not_between", ends()),
-        ("cannot_claim", list(object(vec![("claim", text()), ("why", text())]))),
     ]
 }
 
