@@ -7,6 +7,7 @@ use super::pace::{Pacer, Place, Step};
 use crate::model::event::{GapCause, Seen, StreamEvent};
 use crate::model::flow::{Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, Vain, mark};
 use crate::model::pace::Pace;
+use crate::model::pack::{Pack, Reader, Writer};
 use crate::model::packet::{Checksum, Packet, Segment};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
@@ -132,6 +133,32 @@ impl Conversation {
         self.listening = false;
         for side in Side::BOTH {
             self.half[side].forget_bytes();
+        }
+    }
+
+    /// Writes everything but the pace, which is handed back: for connections at which nothing happens.
+    pub fn doze(mut self, w: &mut Writer) -> PerSide<Option<Box<Pacer>>> {
+        self.record.pack(w);
+        self.half.pack(w);
+        self.history.pack(w);
+        self.other_zero.pack(w);
+        self.fin_told.pack(w);
+        self.pace_from.pack(w);
+        self.listening.pack(w);
+        std::mem::take(&mut self.pacer)
+    }
+
+    /// The connection that [`Self::doze`] wrote.
+    pub fn wake(r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
+        Self {
+            record: Pack::unpack(r),
+            half: Pack::unpack(r),
+            history: Pack::unpack(r),
+            other_zero: Pack::unpack(r),
+            fin_told: Pack::unpack(r),
+            pacer,
+            pace_from: Pack::unpack(r),
+            listening: Pack::unpack(r),
         }
     }
 
