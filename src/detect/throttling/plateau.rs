@@ -56,7 +56,7 @@ impl Plateau {
     /// The same, with what was dropped when the rate fell to it, if hardly anything was afterwards.
     pub fn loss(&self, lanes: &[Lane<'_>]) -> f64 {
         let size = lanes.iter().map(|l| f64::from(l.pace.largest)).fold(1.0, f64::max);
-        let drops = self.drops + if self.fell && self.episodes < 4 { self.drops_before } else { 0.0 };
+        let drops = self.drops + if self.fell && (1..4).contains(&self.episodes) { self.drops_before } else { 0.0 };
         drops / (drops + self.bytes / size).max(1.0)
     }
 
@@ -64,7 +64,9 @@ impl Plateau {
     pub fn slowed(&self, lanes: &[Lane<'_>]) -> bool {
         let same = matches!(lanes, [l] if l.pace.start < self.from.minus(Span::from_millis(500)));
         let since = if self.fell { self.drops_before } else { 0.0 };
-        let dropped = (self.drops >= 2.0 && (self.episodes >= 2 || self.seconds() < 4.0)) || self.drops + since >= 5.0;
+        // A sender that was made careful loses little more; one that only recovers from a burst of its own loses nothing.
+        let careful = self.episodes >= 1 && self.windows >= 5 && self.drops + since >= 10.0;
+        let dropped = (self.drops >= 2.0 && (self.episodes >= 2 || self.seconds() < 4.0)) || careful;
         same && self.before.is_some_and(|b| b > 1.5 * self.rate) && dropped
     }
 
@@ -91,7 +93,7 @@ impl Plateau {
 
     /// Its windows are within a few percent of each other.
     pub fn tight(&self) -> bool {
-        let steady = if self.windows >= 24 { 0.75 } else { 0.8 };
+        let steady = if self.windows >= 24 && self.episodes >= 16 { 0.75 } else { 0.8 };
         self.windows >= 8 && self.steady >= steady && self.high - self.low <= 0.15 * self.rate
     }
 
@@ -120,22 +122,28 @@ impl Plateau {
         let fall = s.falls();
         if let Some((at, before)) = fall
             && let Some(mut p) = Self::within(&sent.tail(at), &s.tail(at), lanes)
-            && (p.drops + p.drops_before >= 2.0 || p.windows >= 6)
-            && p.windows >= 3
-            && p.seconds() >= super::rate::SECONDS
+            && (p.drops >= 2.0 || p.windows >= 6)
         {
             p.before = Some(before);
             p.fell = true;
-            return Some(p);
+            if p.windows >= 3 && p.seconds() >= super::rate::SECONDS {
+                return Some(p);
+            }
+            // Too short to tell; all of it tells only if every drop does.
+            return Some(Self::within(&sent, &s, lanes).filter(|q| q.tokens.is_some()).unwrap_or(p));
         }
         let mut p = Self::within(&sent, &s, lanes)?;
         if let Some((at, before)) = fall
-            && before > 1.5 * p.rate
+            && before > 2.0 * p.rate
+            && p.episodes >= 1
+            && p.windows >= 5
             && p.from >= s.time(at).minus(Span::from_millis(300))
         {
             let since = (p.from.since(sent.start).as_secs() / sent.width) as usize;
-            p.drops_before = sent.drops.iter().take(since).skip(at.saturating_sub(1)).sum();
-            (p.before, p.fell) = (Some(before), true);
+            let drops: f64 = sent.drops.iter().take(since).skip(at.saturating_sub(1)).sum();
+            if drops >= 5.0 {
+                (p.before, p.fell, p.drops_before) = (Some(before), true, drops);
+            }
         }
         Some(p)
     }

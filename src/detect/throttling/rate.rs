@@ -71,6 +71,8 @@ const EACH_STEP: f64 = 1.5;
 const EACH_SWING: f64 = 0.12;
 /// Chance below which flows that part so are not alike.
 const APART: f64 = 0.01;
+/// Where others wait so long, in milliseconds, the line is loaded, and slowness is no wonder.
+const LOADED: f64 = 100.0;
 /// So much faster than later is a beginning in which nothing was known of the rate.
 const EAGER: f64 = 1.45;
 /// Drops that find the bucket empty with this chance are not random.
@@ -258,6 +260,7 @@ impl Measured<'_> {
             && !self.by_loss
             && controls.fast >= 2
             && controls.best >= 10.0 * p.rate
+            && controls.queued < LOADED
             && self.free >= 0.8
             && self.share >= 0.08
             && p.seconds() >= 5.0
@@ -269,7 +272,6 @@ impl Measured<'_> {
         let slowed = p.before.is_some_and(|b| b > 1.5 * p.rate) && (p.drops >= 2.0 || p.slowed(&self.group));
         let enough = match p.episodes {
             0 if p.drops_before >= 10.0 && self.losses.share() >= 0.04 => 5,
-            0 if self.eager() => 5,
             1..=2 if self.share >= 0.05 && controls.meanwhile >= 2 && p.steady >= 0.85 => 5,
             0..=2 => 8,
             _ if self.group.len() >= 3 || (p.episodes >= 16 && self.share >= 0.1) => 4,
@@ -282,14 +284,7 @@ impl Measured<'_> {
         if self.datagrams && self.mechanism == "policing" && !self.eager() {
             return false;
         }
-        let margin = if self.eager() {
-            0.14
-        } else if self.datagrams {
-            0.08
-        } else {
-            0.05
-        };
-        let unsure = self.error_share() > margin || (controls.meanwhile == 0 && !self.datagrams);
+        let unsure = self.error_share() > 0.05 || (controls.meanwhile == 0 && !self.datagrams);
         if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !p.one_rate_despite_loss() && unsure {
             return false;
         }
@@ -339,7 +334,7 @@ impl Measured<'_> {
     pub fn alone_hit(&self) -> bool {
         let (p, c) = (&self.p, &self.controls);
         let waits = self.queue.usual - self.queue.base;
-        let by_drops = (p.episodes >= 4 || ((p.episodes > 0 || p.fell) && self.share >= 0.05)) && self.spared(0.5);
+        let by_drops = (p.episodes >= 4 || (p.episodes > 0 && self.share >= 0.05)) && self.spared(0.5);
         let by_queue = self.queue.grown() && c.queued < 0.5 * waits;
         if self.queue.grown() { by_queue && (p.episodes < 4 || by_drops) } else { by_drops }
     }
@@ -359,8 +354,7 @@ impl Measured<'_> {
         let total: u64 = self.group.iter().map(|l| l.pace.total()).sum();
         let controls = &self.controls;
         if self.datagrams {
-            let windows = if self.eager() { 5 } else { 8 };
-            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= windows;
+            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= 8;
             return enough.then_some(Grade::Possible);
         }
         if controls.fast == 0 {
