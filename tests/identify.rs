@@ -22,6 +22,7 @@ const TRUTH: &[(&str, &[&str])] = &[
     ("shape-call-legs", &["telegram"]),
     ("shape-discord", &["discord"]),
     ("shape-call-media", &["max"]),
+    ("shape-keepalives", &["discord", "viber", "whatsapp", "zoom"]),
     ("media-degraded", &["max"]),
     ("media-degraded-one-sided", &["max"]),
     ("clean-call-on-lossy-line", &["max"]),

@@ -27,7 +27,7 @@ const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db
 const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
 const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
 #[rustfmt::skip]
-const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "cert_org", "cert_like", "issuer_like", "no_sni", "odd_finished", "db", "role", "proto", "port", "source",
+const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "cert_org", "cert_like", "issuer_like", "no_sni", "odd_finished", "hybrid_declined", "db", "role", "proto", "port", "source",
     "updated", "unverified"];
 #[rustfmt::skip]
 const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", "len", "username_len", "username", "db", "role", "proto", "port",
@@ -268,6 +268,7 @@ fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
         cert_org: f.list("cert_org", |s| Ok(s.into()))?,
         no_sni: f.flag("no_sni")?,
         odd_finished: f.flag("odd_finished")?.unwrap_or(false),
+        hybrid_declined: f.flag("hybrid_declined")?.unwrap_or(false),
         cert_like: make(f, "cert_like")?,
         issuer_like: make(f, "issuer_like")?,
         scope: scope(f)?,
@@ -280,6 +281,7 @@ fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
         && rule.cert_org.is_empty()
         && rule.no_sni.is_none()
         && !rule.odd_finished
+        && !rule.hybrid_declined
         && rule.cert_like.is_none()
         && rule.issuer_like.is_none()
         && rule.scope.ports.is_empty()

@@ -40,7 +40,8 @@
 //! db = 3
 //!
 //! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
-//! alpn = ["example/1"]           # also ja4, cert_cn, cert_org, no_sni, odd_finished
+//! alpn = ["example/1"]           # also ja4, cert_cn, cert_org, no_sni, odd_finished,
+//!                                # hybrid_declined (a server that ignores X25519MLKEM768)
 //! db = 40
 //!
 //! [[service.stun]]               # all conditions must hold for one message; different rules add up

@@ -270,6 +270,8 @@ pub(super) struct TlsRule {
     pub no_sni: Option<bool>,
     /// The client's first encrypted record is not as long as a Finished message is.
     pub odd_finished: bool,
+    /// The client sent a key of X25519MLKEM768, and the server chose another group.
+    pub hybrid_declined: bool,
     /// The certificate's first name, and its issuer's, have this make.
     pub cert_like: Option<Make>,
     pub issuer_like: Option<Make>,

@@ -24,8 +24,9 @@ impl Told<'_> {
                 let ja4 = (!rule.ja4.is_empty()).then(|| format!("JA4 {}", hello.ja4));
                 let sni = rule.no_sni.map(|no| if no { "no server name" } else { "a server name" }.to_owned());
                 let odd = rule.odd_finished.then(|| "no Finished message".to_owned());
+                let declined = rule.hybrid_declined.then(|| "a hybrid key that the server ignored".to_owned());
                 let made = (rule.cert_like.is_some() || rule.issuer_like.is_some()).then(|| "made-up names in its certificate".to_owned());
-                let parts: Vec<String> = [alpn, ja4, sni, odd, made].into_iter().flatten().collect();
+                let parts: Vec<String> = [alpn, ja4, sni, odd, declined, made].into_iter().flatten().collect();
                 if parts.is_empty() {
                     "TLS handshake on its assigned port".to_owned()
                 } else {
@@ -43,6 +44,7 @@ impl Told<'_> {
             Self::Probe(name, by) => format!("{by} asks {name} only to see whether it can be reached"),
             Self::Issued(name) => format!("the certificate {name} is not one of its names"),
             Self::Decoy(name) => format!("{name} is only the name of a decoy"),
+            Self::Broken(shape) => format!("after {} its frames do not follow", shape.says()),
             Self::Mismatch(name, ip) => format!("{name} does not stand at {ip}"),
         }
     }

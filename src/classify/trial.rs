@@ -3,7 +3,7 @@
 use super::book::Book;
 use super::service::{CidrRule, DomainRule, Pattern, PatternRule, Scope, Service, StunRule, TlsRule};
 use super::weigh::{Beside, Match, Near, Told};
-use crate::model::flow::{Brief, Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{Certificate, ClientHello, Fact, MediaLeg, Note, Notes, ServerHello, Shape, Stun};
@@ -29,17 +29,16 @@ pub(super) fn flow(proto: Proto, server: Endpoint) -> FlowRecord {
         role_basis: if proto == Proto::TCP { RoleBasis::Syn } else { RoleBasis::FirstDatagram },
         first: START,
         last: START,
-        totals: PerSide { client: answered, server: answered },
+        detail: Detail { totals: PerSide { client: answered, server: answered }, tcp: None, ladder: Ladder::default(), icmp: Vec::new() }
+            .into(),
         app: None,
-        tcp: None,
         pace: PerSide::default(),
-        ladder: Ladder::default(),
         notes: Notes::default(),
-        icmp: Vec::new(),
         owner: None,
         closed: Closed::Finished,
         outcome: Outcome::Unknown,
         stage: Stage::None,
+        nearest: None,
     })
 }
 
@@ -186,9 +185,17 @@ fn of_tls(r: &TlsRule) -> FlowRecord {
     let sni = if r.no_sni == Some(false) { Some("name.example".into()) } else { None };
     let ja4 = r.ja4.first().cloned().unwrap_or_default();
     let alpn = r.alpn.first().cloned().into_iter().collect();
-    note(&mut flow, Side::Client, Fact::ClientHello(Box::new(ClientHello { sni, ja4, alpn, ..ClientHello::default() })));
-    if r.odd_finished {
-        note(&mut flow, Side::Server, Fact::ServerHello(Box::new(ServerHello { version: 0x0304, ..ServerHello::default() })));
+    note(
+        &mut flow,
+        Side::Client,
+        Fact::ClientHello(Box::new(ClientHello { sni, ja4, alpn, hybrid: r.hybrid_declined, ..ClientHello::default() })),
+    );
+    if r.odd_finished || r.hybrid_declined {
+        note(
+            &mut flow,
+            Side::Server,
+            Fact::ServerHello(Box::new(ServerHello { version: 0x0304, group: 0x001d, ..ServerHello::default() })),
+        );
         note(&mut flow, Side::Client, Fact::TlsApplicationData { record_len: 345 });
     }
     if r.about_certificate() {

@@ -67,6 +67,8 @@ const DECOY: i16 = -30;
 pub(super) const COMPANION: i16 = 32;
 /// Other flows of the client, all together.
 const CONTEXT: i16 = 10;
+/// The beginning of a protocol, and then something else.
+const BROKEN: i16 = -20;
 /// A certificate that does not cover the name asked for. What shows a forged one may be a censor's: the name stays possible.
 pub(super) const MISISSUED: i16 = -15;
 /// A label that leads the next by less is ambiguous …
@@ -107,6 +109,8 @@ pub(super) enum Told<'a> {
     Companion(Companion<'a>),
     Decoy(&'a str),
     Mismatch(&'a str, IpAddr),
+    /// What the flow began as.
+    Broken(Shape),
     Pattern(&'a PatternRule),
     Context(Near<'a>),
     Probe(&'a str, &'a str),
@@ -242,14 +246,19 @@ impl Book {
                 continue;
             }
             let about_certificate = rule.about_certificate();
-            let about_hello =
-                !rule.alpn.is_empty() || !rule.ja4.is_empty() || rule.no_sni.is_some() || rule.odd_finished || !about_certificate;
+            let about_hello = !rule.alpn.is_empty()
+                || !rule.ja4.is_empty()
+                || rule.no_sni.is_some()
+                || rule.odd_finished
+                || rule.hybrid_declined
+                || !about_certificate;
             let hello_fits = || {
                 hello.is_some_and(|(_, h)| {
                     (rule.alpn.is_empty() || rule.alpn.iter().any(|a| h.alpn.contains(a)))
                         && (rule.ja4.is_empty() || rule.ja4.contains(&h.ja4))
                         && rule.no_sni.is_none_or(|no| h.sni.is_none() == no)
                         && (!rule.odd_finished || odd_finished(flow, h))
+                        && (!rule.hybrid_declined || hybrid_declined(flow, h))
                 })
             };
             if about_hello && !hello_fits() {
@@ -340,6 +349,27 @@ impl Book {
             if rule.carries {
                 carrier = Some(*service);
             }
+        }
+        if let Some((note, _)) = flow.notes.shapes().find(|(_, shape)| *shape == Shape::Broken) {
+            let begun = found.iter().filter(|m| matches!(m.class, EvidenceClass::Bytes | EvidenceClass::Crypto));
+            let against: Matches<'a> = begun
+                .filter_map(|m| match m.told {
+                    Told::Shape(shape) => {
+                        let told = Told::Broken(shape);
+                        Some(Match {
+                            class: EvidenceClass::Contradiction,
+                            db: BROKEN,
+                            narrow: 0,
+                            role: None,
+                            frame: note.frame,
+                            told,
+                            ..*m
+                        })
+                    }
+                    _ => None,
+                })
+                .collect();
+            found.extend(against);
         }
         if let Some(carrier) = carrier {
             found.retain(|m| m.service == carrier || !matches!(m.class, EvidenceClass::Name | EvidenceClass::Fp));
@@ -592,6 +622,11 @@ fn odd_finished(flow: &FlowRecord, hello: &ClientHello) -> bool {
     });
     let modern = flow.notes.server_hello().is_some_and(|(_, s)| s.version == 0x0304);
     modern && !hello.psk && !hello.early_data && flow.proto == Proto::TCP && first.is_some_and(|len| !matches!(len, 53 | 69 | 19))
+}
+
+/// A genuine server that knows the group takes it; a server of fake TLS answers with x25519 (0x001d) whatever it is offered.
+fn hybrid_declined(flow: &FlowRecord, hello: &ClientHello) -> bool {
+    hello.hybrid && flow.notes.server_hello().is_some_and(|(_, s)| s.group == 0x001d && !s.retry)
 }
 
 fn stun_fits(rule: &StunRule, m: &Stun) -> bool {

@@ -4,7 +4,6 @@
 
 mod apps;
 mod evidence;
-mod kin;
 mod merge;
 mod names;
 mod near;
@@ -15,7 +14,6 @@ mod services;
 
 pub use apps::apps;
 pub use evidence::evidence;
-pub use kin::index;
 pub use merge::{Causes, merge};
 pub use names::{Lead, Names};
 pub use near::{Neighbours, Used};

@@ -41,10 +41,15 @@ pub struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Whether a flow can tell any.
+    pub fn told_by(flow: &FlowRecord) -> bool {
+        flow.app == Some("dns")
+    }
+
     /// Collects the answers of all DNS flows. Multicast DNS names hosts, not services, and is left out.
     pub fn of(flows: &'a [FlowRecord]) -> Self {
         let mut names = Self::default();
-        for flow in flows.iter().filter(|f| f.app == Some("dns")) {
+        for flow in flows.iter().filter(|f| Self::told_by(f)) {
             for (note, m) in flow.notes.dns().filter(|(_, m)| m.response && !m.qname.is_empty()) {
                 for (address, ttl) in &m.addresses {
                     let life = i64::from(*ttl).max(MIN_LIFE).saturating_add(SLACK);

@@ -19,7 +19,9 @@ pub fn settle(flows: &mut [FlowRecord], end: Time) {
             (None, Proto::UDP) => (of_datagrams(f, end), Stage::None),
             _ => (Outcome::Unknown, Stage::None),
         };
-        (f.outcome, f.stage) = (outcome, stage);
+        let once = f.tcp.as_ref().filter(|t| t.side.client.syns <= 1);
+        let nearest = once.and_then(|t| Some((f.rtt_to_server()?, t.side.client.rtt.n + u32::from(t.rtt_server.is_some()))));
+        (f.outcome, f.stage, f.nearest) = (outcome, stage, nearest);
         // Whether a flow was idle or cut off by the end of the capture must not depend on which shard saw what when.
         if matches!(f.closed, Closed::Idle | Closed::CaptureEnd) {
             let idle = if f.proto == Proto::TCP { IDLE_TCP } else { IDLE_UDP };

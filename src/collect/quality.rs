@@ -43,7 +43,7 @@ fn phone_vpn(source: &SourceFacts, flows: &[FlowRecord], owned: bool) -> bool {
         return false;
     }
     let (mut heard, mut made_up, mut public) = (0_usize, 0_usize, 0_usize);
-    for f in flows.iter().filter(|f| f.totals.server.packets > 0) {
+    for f in flows.iter().map(FlowRecord::aside).filter(|f| f.totals.server.packets > 0) {
         let written = |p: &Brief| p.ttl == 64 && p.ip_id.unwrap_or(0) == 0 && (p.df || p.ip_id.is_none());
         heard += 1;
         if f.ladder.iter().filter(|p| p.side == Side::Server).all(written) {

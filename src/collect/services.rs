@@ -56,7 +56,7 @@ impl Past {
         row.flows += 1;
         row.attempts += u64::from(flow.outcome != Outcome::Unknown);
         row.ok += u64::from(flow.outcome == Outcome::Ok);
-        if flow.outcome == Outcome::Ok && flow.totals.server.payload > 0 {
+        if flow.outcome == Outcome::Ok && flow.aside().totals.server.payload > 0 {
             row.worked = row.worked.max(Some(flow.first.ts));
         }
     }
@@ -170,7 +170,7 @@ impl Sum<'_> {
             Outcome::Ok => {
                 self.attempts += 1;
                 self.ok += 1;
-                if flow.totals.server.payload > 0 && !hindered {
+                if flow.aside().totals.server.payload > 0 && !hindered {
                     self.worked.push(flow.first.ts);
                 }
             }

@@ -7,17 +7,18 @@
 use super::Detector;
 use super::{dns_drop::DnsDrop, dns_nxdomain::DnsNxdomain, dns_race::DnsRace, dns_sinkhole::DnsSinkhole};
 use crate::model::finding::Grade::{self, Confirmed, Likely, Possible};
-use crate::model::flow::{Brief, Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{DnsMessage, Fact, Note, Notes};
 use crate::model::packet::TcpFlags;
-use crate::model::scene::{Kin, Scene};
+use crate::model::scene::{Index, Kin, Scene};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
 use crate::model::source::SourceFacts;
 use crate::model::time::{Span, Time};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 struct Capture {
     flows: Vec<FlowRecord>,
@@ -56,17 +57,15 @@ fn begin(at: Moment, port: u16, resolver: IpAddr) -> FlowRecord {
         role_basis: RoleBasis::FirstDatagram,
         first: at,
         last: at,
-        totals: PerSide::default(),
+        detail: Detail { totals: PerSide::default(), tcp: None, ladder: Ladder::default(), icmp: Vec::new() }.into(),
         app: Some("dns"),
-        tcp: None,
         pace: PerSide::default(),
-        ladder: Ladder::default(),
         notes: Notes::default(),
-        icmp: Vec::new(),
         owner: None,
         closed: Closed::CaptureEnd,
         outcome: Outcome::Unknown,
         stage: Stage::None,
+        nearest: None,
     })
 }
 
@@ -119,11 +118,7 @@ fn speak(f: &mut FlowRecord, at: Moment, words: &[&str]) {
 
 fn judge(detector: &dyn Detector, c: &Capture) -> Option<(Grade, &'static str)> {
     let labels = vec![None; c.flows.len()];
-    let mut kin = Kin { flows: &c.flows, labels: &labels, ..Kin::default() };
-    for (i, f) in c.flows.iter().enumerate() {
-        kin.by_server.entry(f.server.ip).or_default().push(i as u32);
-        kin.by_client.entry(f.client.ip).or_default().push(i as u32);
-    }
+    let kin = Kin { flows: &c.flows, labels: &labels, index: Arc::new(Index::of(&c.flows)) };
     let scenes = c.flows.iter().map(|flow| Scene { flow, label: None, kin: &kin, source: &c.source });
     scenes.filter_map(|s| detector.judge(&s)).map(|f| (f.grade, f.mechanism)).max()
 }

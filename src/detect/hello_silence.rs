@@ -61,11 +61,12 @@ impl Detector for HelloSilence {
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
-        // Hidden names, servers that were asked too often, and lists of what is allowed have rules of their own.
+        let found = unanswered_hello(scene)?;
+        // Hidden names, servers that were asked too often, and lists of what is allowed have rules of their own. Looked for last: they look around.
         let own = super::ech::hides_name(scene.flow)
             || super::tls_policing::Episode::around(scene).is_some()
             || super::allowlist::explains(scene);
-        if own { None } else { unanswered_hello(scene) }
+        (!own).then_some(found)
     }
 }
 

@@ -163,11 +163,14 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     let bursts = silence::bursts(sent.iter().map(|p| p.ts));
     let span = sent.last()?.ts.since(flow.first.ts);
     let quiet = scene.source.watched().map_or(Span::ZERO, |end| end.since(flow.last.ts));
+    // Looking around costs more than counting: most flows end here.
+    if if bursts < 2 { quiet <= Span::from_secs(3) } else { span < FELL_BACK } {
+        return None;
+    }
     let other = scene.same_server_other_name();
     // With every other name answered at this address, even a program that sends once and gives up shows something.
-    let lone = bursts < 2 && quiet > Span::from_secs(3) && other.ok >= 5 && other.ok == other.n;
-    // Looking around costs more than counting: most flows end here.
-    if if bursts < 2 { !lone } else { span < FELL_BACK } {
+    let lone = bursts < 2 && other.ok >= 5 && other.ok == other.n;
+    if bursts < 2 && !lone {
         return None;
     }
     let beside = Beside::of(scene);
@@ -258,14 +261,15 @@ pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Dir
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Closed, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, Fact, Note, Notes};
     use crate::model::packet::TcpFlags;
-    use crate::model::scene::Kin;
+    use crate::model::scene::{Index, Kin};
     use crate::model::seq::{Pos, Seq};
     use crate::model::side::PerSide;
     use crate::model::source::SourceFacts;
+    use std::sync::Arc;
 
     /// One packet of a ladder: milliseconds, sender, bytes.
     type Step = (i64, char, u32);
@@ -317,17 +321,15 @@ mod tests {
             role_basis: RoleBasis::FirstDatagram,
             first: at(ladder.head.first()),
             last: at(ladder.head.last()),
-            totals,
+            detail: Detail { totals, tcp: None, ladder, icmp: Vec::new() }.into(),
             app,
-            tcp: None,
             pace: crate::model::side::PerSide::default(),
-            ladder,
             notes,
-            icmp: Vec::new(),
             owner: None,
             closed: Closed::CaptureEnd,
             outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
             stage: Stage::None,
+            nearest: None,
         })
     }
 
@@ -336,11 +338,7 @@ mod tests {
         let mut flows = vec![flow(1, 1, Some("quic"), steps)];
         flows.extend_from_slice(others);
         let labels = vec![None; flows.len()];
-        let mut kin = Kin { flows: &flows, labels: &labels, ..Kin::default() };
-        for (i, f) in flows.iter().enumerate() {
-            kin.by_client.entry(f.client.ip).or_default().push(i as u32);
-            kin.by_server.entry(f.server.ip).or_default().push(i as u32);
-        }
+        let kin = Kin { flows: &flows, labels: &labels, index: Arc::new(Index::of(&flows)) };
         let source = SourceFacts { last: Some(Time::from_nanos(60_000_000_000)), ..SourceFacts::default() };
         QuicBlocked.judge(&Scene { flow: &flows[0], label: None, kin: &kin, source: &source })
     }

@@ -7,16 +7,18 @@ use crate::classify::{Beside, Book, Companion, DnsLead, Near};
 use crate::collect::{self, Causes, Names};
 use crate::detect;
 use crate::model::finding::Finding;
-use crate::model::flow::FlowRecord;
+use crate::model::flow::{self, FlowRecord};
 use crate::model::label::Label;
-use crate::model::scene::Scene;
+use crate::model::scene::{Index, Kin, Scene};
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, Story};
 use crate::model::time::{Span, Time};
 use crate::sink::Sink;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Exit code after SIGINT.
@@ -24,6 +26,9 @@ const SIGINT: i32 = 130;
 
 /// A last story with more flows than this is not taken apart when it has been told.
 const LEFT_LYING: usize = 100_000;
+
+/// Flows judged before those that were opened for it are folded again: bounds what is open at a time.
+const ROUND: usize = 65_536;
 
 /// A source whose records are still coming in.
 #[derive(Default)]
@@ -193,7 +198,7 @@ fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
 /// The story of one source.
 pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
     let mut story = describe(source, flows, book, threads);
-    story.findings = judge_all(&story, book, threads);
+    story.findings = judge_all(&mut story, book, threads);
     story.services = collect::tally(&story.flows, &story.labels, &story.findings, &titles(book));
     story.apps = collect::apps(&story.flows, &story.labels, &story.findings);
     story
@@ -204,17 +209,37 @@ pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book
     collect::order(&mut flows);
     // Flows lie all over memory: what is done for each by itself is done in one visit.
     let end = source.watched().unwrap_or(Time::from_nanos(0));
+    let many = flows.len() > ROUND;
+    let dns: Vec<FlowRecord> = flows.iter().filter(|f| Names::told_by(f)).cloned().collect();
+    let names = Names::of(&dns);
     let parts = split::over_mut(threads, &mut flows, |flows| {
         let mut sums = collect::Sums::default();
-        collect::settle(flows, end);
-        flows.iter().for_each(|f| sums.add(f));
-        detect::limits(flows);
-        sums
+        let mut labelled = Labelled::default();
+        // One by one: what is opened of a flow is used while it is at hand, and folded again where there are many.
+        for f in flows.chunks_mut(1) {
+            collect::settle(f, end);
+            f.iter().for_each(|f| sums.add(f));
+            detect::limits(f);
+            for flow in f.iter() {
+                let leads = names.leads(flow);
+                labelled.0.push(book.label(flow, &dns_leads(&leads)));
+                labelled.1.push(leads.iter().map(|l| l.name.into()).collect());
+            }
+            if many {
+                f.iter_mut().for_each(|f| _ = f.fold());
+            }
+        }
+        (sums, labelled)
     });
     let mut sums = collect::Sums::default();
-    parts.into_iter().for_each(|part| sums.join(part));
+    let (mut labels, mut dns_names) = (Vec::with_capacity(flows.len()), Vec::with_capacity(flows.len()));
+    for (part, (l, d)) in parts {
+        sums.join(part);
+        labels.extend(l);
+        dns_names.extend(d);
+    }
     source.quality = collect::assess(&source, &flows, sums);
-    let (labels, dns_names) = label_all(&flows, book, threads);
+    label_beside(&flows, &mut labels, &names, book, threads);
     Story { source, flows, labels, dns_names, ..Story::default() }
 }
 
@@ -225,23 +250,10 @@ pub(super) fn titles(book: &Book) -> collect::Titles<'_> {
 
 type Labelled = (Vec<Option<Label>>, Vec<Vec<Box<str>>>);
 
-fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
-    let names = Names::of(flows);
-    let parts: Vec<Labelled> = split::over(threads, flows.len(), |range| {
-        let flows = flows.get(range).unwrap_or_default().iter();
-        let one = |flow: &FlowRecord| {
-            let leads = names.leads(flow);
-            (book.label(flow, &dns_leads(&leads)), leads.iter().map(|l| l.name.into()).collect())
-        };
-        flows.map(one).unzip()
-    });
-    let (mut labels, mut dns) = (Vec::with_capacity(flows.len()), Vec::with_capacity(flows.len()));
-    for (l, d) in parts {
-        labels.extend(l);
-        dns.extend(d);
-    }
+/// What only the company of other flows explains.
+fn label_beside(flows: &[FlowRecord], labels: &mut [Option<Label>], names: &Names<'_>, book: &Book, threads: usize) {
     // Calls and chats first, then what only they explain: legs, signalling before a call, probes.
-    let peers = collect::Peers::of(flows, &labels);
+    let peers = collect::Peers::of(flows, labels);
     let within: BTreeMap<&str, u16> = book.contexts().fold(BTreeMap::new(), |mut all, (id, s)| {
         let longest = all.entry(id).or_insert(s);
         *longest = s.max(*longest);
@@ -249,14 +261,14 @@ fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
     });
     let wanted: Vec<&str> = within.keys().copied().collect();
     let longest = Span::from_secs(i64::from(within.values().copied().max().unwrap_or(0)));
-    let neighbours = collect::Neighbours::of(flows, &labels, &wanted);
+    let neighbours = collect::Neighbours::of(flows, labels, &wanted);
     let again = |i: usize, flow: &FlowRecord, companion: Option<Companion<'_>>| {
         let used = neighbours.before(flow, longest);
         if companion.is_none() && used.is_empty() {
             return None;
         }
         let near: Vec<Near<'_>> = used.iter().map(|u| Near { service: u.service, frame: u.frame, ago: u.ago }).collect();
-        Some((i, book.label_beside(flow, &dns_leads(&names.leads(flow)), Beside { companion, near: &near })))
+        Some((i, book.label_beside(&flow.aside(), &dns_leads(&names.leads(flow)), Beside { companion, near: &near })))
     };
     // Legs have no label of their own and lean on those of calls, which are no legs: so all others come first.
     let parts = split::over(threads, flows.len(), |range| {
@@ -288,19 +300,36 @@ fn label_all(flows: &[FlowRecord], book: &Book, threads: usize) -> Labelled {
             *slot = label;
         }
     }
-    (labels, dns)
 }
 
 fn dns_leads<'a>(leads: &[collect::Lead<'a>]) -> Vec<DnsLead<'a>> {
     leads.iter().map(|l| DnsLead { name: l.name, frame: l.frame, unique: l.unique, ago: l.ago }).collect()
 }
 
-fn judge_all(story: &Story, book: &Book, threads: usize) -> Vec<Finding> {
+fn judge_all(story: &mut Story, book: &Book, threads: usize) -> Vec<Finding> {
+    let index = Arc::new(Index::of(&story.flows));
+    let mut all = Causes::default();
+    flow::begin_count();
+    let count = story.flows.len();
+    for round in (0..count).step_by(ROUND) {
+        let round = round..(round + ROUND).min(count);
+        judge(story, round, &index, book, threads).into_iter().for_each(|part| all.join(part));
+        if flow::opened() > ROUND {
+            flow::begin_count();
+            split::over_mut(threads, &mut story.flows, |flows| flows.iter_mut().for_each(|f| _ = f.fold()));
+        }
+    }
+    all.finish()
+}
+
+fn judge(story: &Story, round: Range<usize>, index: &Arc<Index>, book: &Book, threads: usize) -> Vec<Causes> {
     let (flows, labels, source) = (&story.flows, &story.labels, &story.source);
-    let kin = collect::index(flows, labels);
-    let parts = split::over(threads, flows.len(), |range| {
+    let kin = Kin { flows, labels, index: Arc::clone(index) };
+    split::over(threads, round.len(), |range| {
+        let range = round.start + range.start..round.start + range.end;
         let mut causes = Causes::default();
         for (flow, label) in flows.iter().zip(labels).take(range.end).skip(range.start) {
+            let flow = &*flow.aside();
             let scene = Scene { flow, label: label.as_ref(), kin: &kin, source };
             for mut f in detect::ALL.iter().filter_map(|d| d.judge(&scene)) {
                 // A question about a name is about the service that the name belongs to, whoever was asked.
@@ -313,8 +342,5 @@ fn judge_all(story: &Story, book: &Book, threads: usize) -> Vec<Finding> {
             }
         }
         causes
-    });
-    let mut all = Causes::default();
-    parts.into_iter().for_each(|part| all.join(part));
-    all.finish()
+    })
 }

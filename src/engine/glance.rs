@@ -8,6 +8,7 @@ use crate::model::board::{Board, Count};
 use crate::model::flow::{Closed, FlowRecord};
 use crate::model::frame::FrameRef;
 use crate::model::oddity::Oddity;
+use crate::model::pack::Writer;
 use crate::model::packet::{Body, Packet};
 use crate::model::pulse::Shed;
 use crate::model::shelf::Shelf;
@@ -126,7 +127,7 @@ impl<'a> Glancer<'a> {
 fn so_far(entry: &mut Entry<Talk>, source: u32) -> FlowRecord {
     entry.state.listed = false;
     let app = entry.state.app();
-    let mut record = shard::record(entry.copy_with(Talk::so_far), Closed::CaptureEnd, source);
+    let mut record = shard::record(entry.copy_with(Talk::so_far), Closed::CaptureEnd, source, &mut Writer::default());
     record.app = app;
     record
 }

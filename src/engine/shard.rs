@@ -5,11 +5,12 @@ use super::{ShardSummary, ToCollector, ToShard};
 use crate::flow::{Bounds, Entry, Table};
 use crate::inspect::{Appetite, Desk};
 use crate::model::event::{Seen, StreamEvent};
-use crate::model::flow::{Brief, Closed, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Folded, IcmpSeen, Moment, Outcome, Stage};
 use crate::model::frame::{Batch, FrameRef};
 use crate::model::key::{FlowKey, Proto};
 use crate::model::note::{Notes, wire_text};
 use crate::model::oddity::Oddity;
+use crate::model::pack::{Pack, Reader, Writer};
 use crate::model::packet::{Body, Icmp, Packet, TcpFlags};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
@@ -38,8 +39,16 @@ pub(super) struct Talk {
     notes: Notes,
     icmp: Vec<IcmpSeen>,
     owner: Option<Box<str>>,
+    /// The connection and the ladder of a flow at which nothing happens; both are empty meanwhile.
+    asleep: Option<Box<Asleep>>,
     /// What each side sent in datagrams. On its own: most flows of a flood of SYNs have none.
     datagrams: Option<Box<PerSide<Datagrams>>>,
+}
+
+/// See [`Talk::doze`].
+struct Asleep {
+    bytes: Box<[u8]>,
+    pacer: PerSide<Option<Box<Pacer>>>,
 }
 
 /// What a side sent in datagrams.
@@ -60,6 +69,7 @@ struct Shard<'a> {
     summary: ShardSummary,
     latest: Time,
     live: Option<Glancer<'a>>,
+    writer: Writer,
 }
 
 pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize, live: Option<Glancer<'_>>) {
@@ -71,7 +81,12 @@ pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flo
         summary: ShardSummary::default(),
         latest: Time::from_nanos(i64::MIN),
         live,
+        writer: Writer::default(),
     };
+    if shard.live.is_none() {
+        // What a live capture shows of open flows it reads from them as they are.
+        shard.table.let_doze();
+    }
     for message in frames {
         match message {
             ToShard::Frames(batch) => shard.batch(&batch),
@@ -104,8 +119,9 @@ impl Shard<'_> {
             self.drop_flow(slot.get());
             at.set(at.get() + 1);
         }
-        let (table, ready, latest, source) = (&mut self.table, &mut self.ready, self.latest, self.source);
-        table.expire(latest, &mut |e, why| ready.push(record(e, why, source)));
+        let (table, ready, writer, latest, source) = (&mut self.table, &mut self.ready, &mut self.writer, self.latest, self.source);
+        table.expire(latest, &mut |e, why| ready.push(record(e, why, source, writer)));
+        table.doze(latest, &mut |e| e.state.doze(writer));
         if self.ready.len() >= RECORDS {
             self.send();
         }
@@ -119,8 +135,8 @@ impl Shard<'_> {
     fn glance(&mut self, now: Option<Time>) {
         if let Some(now) = now {
             // Where nobody speaks any more, no packet says that the time of a flow is up.
-            let (ready, source) = (&mut self.ready, self.source);
-            self.table.expire(now, &mut |e, why| ready.push(record(e, why, source)));
+            let (ready, writer, source) = (&mut self.ready, &mut self.writer, self.source);
+            self.table.expire(now, &mut |e, why| ready.push(record(e, why, source, writer)));
         }
         self.send();
         let evicted = self.table.take_evicted();
@@ -132,10 +148,10 @@ impl Shard<'_> {
 
     /// A flow whose analysis failed leaves the table; what is known of it is still told.
     fn drop_flow(&mut self, slot: usize) {
-        let (ready, source) = (&mut self.ready, self.source);
+        let (ready, writer, source) = (&mut self.ready, &mut self.writer, self.source);
         self.table.close_slot(slot, Closed::Internal, &mut |mut e, why| {
             e.state.desk = None;
-            ready.push(record(e, why, source));
+            ready.push(record(e, why, source, writer));
         });
     }
 
@@ -152,8 +168,8 @@ impl Shard<'_> {
         {
             return;
         }
-        let (ready, source) = (&mut self.ready, self.source);
-        let placed = self.table.place(&packet, frame.len, &mut |e, why| ready.push(record(e, why, source)));
+        let (ready, writer, source) = (&mut self.ready, &mut self.writer, self.source);
+        let placed = self.table.place(&packet, frame.len, &mut |e, why| ready.push(record(e, why, source, writer)));
         slot.set(placed.slot);
         let Some(entry) = self.table.get_mut(placed.slot) else { return };
         let ports = (entry.client.port, entry.server.port);
@@ -205,8 +221,8 @@ impl Shard<'_> {
     }
 
     fn source_end(&mut self) {
-        let (table, ready, source) = (&mut self.table, &mut self.ready, self.source);
-        table.drain(&mut |e, why| ready.push(record(e, why, source)));
+        let (table, ready, writer, source) = (&mut self.table, &mut self.ready, &mut self.writer, self.source);
+        table.drain(&mut |e, why| ready.push(record(e, why, source, writer)));
         self.send();
         self.summary.evicted += self.table.take_evicted();
         let summary = std::mem::take(&mut self.summary);
@@ -232,7 +248,30 @@ impl Shard<'_> {
 }
 
 impl Talk {
+    /// Keeps the connection and the ladder in a fifth of their bytes until the next packet: a flood leaves hundreds of thousands of flows that
+    /// will never be heard of again.
+    fn doze(&mut self, w: &mut Writer) {
+        self.wake();
+        w.clear();
+        self.ladder.pack(w);
+        self.ladder = LadderBook::default();
+        let tcp = self.tcp.take();
+        tcp.is_some().pack(w);
+        let pacer = tcp.map(|c| c.doze(w)).unwrap_or_default();
+        self.asleep = Some(Box::new(Asleep { bytes: w.bytes().into(), pacer }));
+    }
+
+    fn wake(&mut self) {
+        let Some(asleep) = self.asleep.take() else { return };
+        let mut r = Reader::new(&asleep.bytes);
+        self.ladder = Pack::unpack(&mut r);
+        if bool::unpack(&mut r) {
+            self.tcp = Some(Box::new(Conversation::wake(&mut r, asleep.pacer)));
+        }
+    }
+
     fn take(&mut self, side: Side, packet: &Packet<'_>) {
+        self.wake();
         let seen = Seen { frame: packet.frame, ts: packet.ts, ttl: packet.ip.ttl };
         match &packet.body {
             Body::Tcp(seg) => {
@@ -294,6 +333,7 @@ impl Talk {
             notes: self.notes.clone(),
             icmp: self.icmp.clone(),
             owner: self.owner.clone(),
+            asleep: None,
             datagrams: self.datagrams.clone(),
         }
     }
@@ -354,8 +394,9 @@ fn datagram_brief(side: Side, packet: &Packet<'_>, len: u32) -> Brief {
     }
 }
 
-pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRecord {
+pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32, writer: &mut Writer) -> FlowRecord {
     let mut talk = entry.state;
+    talk.wake();
     let mut app = None;
     if let Some(mut desk) = talk.desk.take() {
         desk.finish(&mut talk.notes);
@@ -367,6 +408,7 @@ pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRec
         (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
         (None, None) => PerSide::default(),
     };
+    let detail = Detail { totals: entry.totals, tcp: talk.tcp.map(|c| c.close()), ladder: talk.ladder.close(), icmp: talk.icmp };
     FlowRecord::from(Flow {
         id: FlowId { source, frame: entry.first.frame },
         proto: entry.key.proto,
@@ -375,16 +417,14 @@ pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32) -> FlowRec
         role_basis: entry.basis,
         first: entry.first,
         last: entry.last,
-        totals: entry.totals,
+        detail: Folded::of(&detail, writer),
         app,
-        tcp: talk.tcp.map(|c| c.close()),
         pace,
-        ladder: talk.ladder.close(),
         notes: talk.notes,
-        icmp: talk.icmp,
         owner: talk.owner,
         closed,
         outcome: Outcome::Unknown,
         stage: Stage::None,
+        nearest: None,
     })
 }

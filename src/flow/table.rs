@@ -17,6 +17,10 @@ const LINGER: Span = Span::from_secs(60);
 /// A SYN with a new initial sequence number takes over the ports of an unfinished flow after this silence.
 const REUSE_SILENCE: Span = Span::from_secs(20);
 
+/// A flow without packets for so long may doze: longer than most pauses in a conversation, shorter than the life of what will never be answered.
+/// Where assertions are on, flows doze after every batch, so that every test of whole captures is one of this.
+const QUIET: Span = Span::from_secs(if cfg!(debug_assertions) { 0 } else { 5 });
+
 /// Flows looked at to find one that carries nothing.
 const LOOK_AT: usize = 16;
 
@@ -49,6 +53,7 @@ pub struct Entry<T> {
     fins: PerSide<bool>,
     reset: bool,
     queued: bool,
+    dozing: bool,
 }
 
 impl<T> Entry<T> {
@@ -72,6 +77,7 @@ impl<T> Entry<T> {
             fins: self.fins,
             reset: self.reset,
             queued: self.queued,
+            dozing: false,
         }
     }
 
@@ -119,6 +125,9 @@ pub struct Table<T> {
     free: Vec<u32>,
     /// (due, slot, first frame) per timeout class; lazily re-queued, so a packet touches no list.
     queues: [VecDeque<(Time, u32, u64)>; 3],
+    /// The same for flows that may doze; empty if none may.
+    quiet: VecDeque<(Time, u32, u64)>,
+    may_doze: bool,
     bounds: Bounds,
     evicted: u64,
 }
@@ -132,6 +141,8 @@ impl<T: Default> Table<T> {
             slots: Vec::new(),
             free: Vec::new(),
             queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            quiet: VecDeque::new(),
+            may_doze: false,
             bounds,
             evicted: 0,
         }
@@ -235,6 +246,32 @@ impl<T: Default> Table<T> {
         }
     }
 
+    /// From now on flows without packets for a while are handed to [`Self::doze`].
+    pub const fn let_doze(&mut self) {
+        self.may_doze = true;
+    }
+
+    /// Shows flows that have been quiet for long enough to be kept in fewer bytes. Their next packet is theirs as ever.
+    pub fn doze(&mut self, now: Time, dozes: &mut dyn FnMut(&mut Entry<T>)) {
+        while let Some(&(due, slot, frame)) = self.quiet.front() {
+            if due > now {
+                break;
+            }
+            self.quiet.pop_front();
+            let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else { continue };
+            if e.first.frame.0 != frame || e.dozing {
+                continue;
+            }
+            let due = e.last.ts.plus(QUIET);
+            if due > now {
+                self.quiet.push_back((due, slot, frame));
+            } else {
+                e.dozing = true;
+                dozes(e);
+            }
+        }
+    }
+
     /// Hands over everything that is left.
     pub fn drain(&mut self, closed: &mut dyn FnMut(Entry<T>, Closed)) {
         for slot in 0..self.slots.len() {
@@ -246,6 +283,7 @@ impl<T: Default> Table<T> {
         self.slots.clear();
         self.free.clear();
         self.queues.iter_mut().for_each(VecDeque::clear);
+        self.quiet.clear();
     }
 
     /// Flows evicted since the last call.
@@ -275,6 +313,7 @@ impl<T: Default> Table<T> {
             fins: PerSide::default(),
             reset: false,
             queued: false,
+            dozing: false,
         };
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -287,6 +326,9 @@ impl<T: Default> Table<T> {
         let due = entry.last.ts.plus(entry.idle_limit());
         self.slots[slot as usize] = Some(Box::new(entry));
         self.queues[class].push_back((due, slot, packet.frame.0));
+        if self.may_doze {
+            self.quiet.push_back((at.ts.plus(QUIET), slot, packet.frame.0));
+        }
         self.by_key.insert_unique(spread(tag), (tag, slot), |e| spread(e.0));
         slot
     }
@@ -295,6 +337,9 @@ impl<T: Default> Table<T> {
         let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return Side::Client };
         let side = if packet.src == e.client { Side::Client } else { Side::Server };
         let at = Moment { frame: packet.frame, ts: packet.ts };
+        if std::mem::take(&mut e.dozing) {
+            self.quiet.push_back((at.ts.plus(QUIET), slot, e.first.frame.0));
+        }
         if packet.ts >= e.last.ts {
             e.last = at;
         } else {

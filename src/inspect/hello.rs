@@ -28,6 +28,9 @@ const EXT_ALPN: u16 = 0x0010;
 const EXT_PSK: u16 = 0x0029;
 const EXT_EARLY_DATA: u16 = 0x002a;
 const EXT_VERSIONS: u16 = 0x002b;
+const EXT_KEY_SHARE: u16 = 0x0033;
+/// Sent by browsers since 2024 (draft-kwiatkowski-tls-ecdhe-mlkem).
+const X25519_MLKEM768: u16 = 0x11ec;
 const EXT_ECH: u16 = 0xfe0d;
 
 /// Reads a whole ClientHello: `message` begins with its 4-byte handshake header (type, 24-bit length).
@@ -74,6 +77,7 @@ pub(super) fn client_hello(message: &[u8], carrier: Carrier) -> Option<ClientHel
         records: 0,
         sni_at: walked.name.map_or(0, |name| offset_within(message, name)),
         use_srtp: walked.types.contains(&EXT_USE_SRTP),
+        hybrid: walked.hybrid,
     })
 }
 
@@ -113,7 +117,7 @@ pub(super) fn server_hello(message: &[u8]) -> Option<ServerHello> {
         c.block8()?;
     }
     let cipher = c.u16()?;
-    let mut hello = ServerHello { version: legacy, cipher, alpn: None, retry };
+    let mut hello = ServerHello { version: legacy, cipher, alpn: None, retry, group: 0 };
     if !(0x7f00..=0x7f15).contains(&legacy) {
         c.u8()?;
     }
@@ -121,6 +125,7 @@ pub(super) fn server_hello(message: &[u8]) -> Option<ServerHello> {
     let mut extensions = Cursor::new(block);
     while let (Some(kind), Some(body)) = (extensions.u16(), extensions.block16()) {
         match kind {
+            EXT_KEY_SHARE => hello.group = Cursor::new(body).u16().unwrap_or(0),
             EXT_VERSIONS => hello.version = Cursor::new(body).u16().unwrap_or(hello.version),
             EXT_ALPN => {
                 let mut list = Cursor::new(body);
@@ -141,6 +146,7 @@ struct Extensions<'a> {
     versions: Vec<u16>,
     signatures: Vec<u16>,
     ech: bool,
+    hybrid: bool,
 }
 
 impl<'a> Extensions<'a> {
@@ -165,6 +171,12 @@ impl<'a> Extensions<'a> {
                     let mut list = Cursor::new(Cursor::new(body).block8().unwrap_or(&[]));
                     while let Some(version) = list.u16() {
                         out.versions.push(version);
+                    }
+                }
+                EXT_KEY_SHARE => {
+                    let mut list = Cursor::new(Cursor::new(body).block16().unwrap_or(&[]));
+                    while let (Some(group), Some(_)) = (list.u16(), list.block16()) {
+                        out.hybrid |= group == X25519_MLKEM768;
                     }
                 }
                 // Type 0 is the outer hello; an inner marker cannot be seen from outside.

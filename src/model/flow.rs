@@ -4,11 +4,16 @@ use super::frame::FrameNo;
 use super::key::{Endpoint, Proto};
 use super::note::Notes;
 use super::pace::Pace;
+use super::pack::{Pack, Reader, Writer};
 use super::packet::TcpFlags;
 use super::rare::{Blank, Rare};
 use super::seq::{Pos, Seq};
 use super::side::{PerSide, Side};
 use super::time::{Span, Time};
+use crate::pack_fields;
+use std::borrow::Cow;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A flow's name: its source and its first frame. Does not depend on threads or hashing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -304,6 +309,11 @@ struct FurtherTtls {
 
 impl Blank for FurtherTtls {
     const BLANK: &'static Self = &Self { seen: [(0, 0); 5], other: 0 };
+}
+
+pack_fields! {
+    TtlBook { first, further }
+    FurtherTtls { seen, other }
 }
 
 impl TtlBook {
@@ -629,20 +639,14 @@ pub struct Flow {
     pub first: Moment,
     /// Last packet.
     pub last: Moment,
-    /// Counters.
-    pub totals: PerSide<Totals>,
+    /// Counters, packets and what TCP said; its fields are read as if they were fields of this.
+    pub detail: Folded,
     /// Protocol recognised by the inspectors: `tls`, `quic`, `http`, `dns`, …
     pub app: Option<&'static str>,
-    /// TCP only.
-    pub tcp: Option<Box<TcpRecord>>,
     /// How fast each side that sent enough went (TCP and UDP).
     pub pace: PerSide<Option<Box<Pace>>>,
-    /// First and last packets.
-    pub ladder: Ladder,
     /// What inspectors wrote down.
     pub notes: Notes,
-    /// ICMP errors about it (at most 4).
-    pub icmp: Vec<IcmpSeen>,
     /// App that owns it, when the capture says so.
     pub owner: Option<Box<str>>,
     /// Why it was closed.
@@ -651,6 +655,141 @@ pub struct Flow {
     pub outcome: Outcome,
     /// Where it ended; filled by the collector.
     pub stage: Stage,
+    /// Smallest round trip to the server and the number of samples, if its SYN was sent once; filled by the collector.
+    pub nearest: Option<(Span, u32)>,
+}
+
+impl std::ops::Deref for Flow {
+    type Target = Detail;
+    fn deref(&self) -> &Detail {
+        self.detail.open.get_or_init(|| {
+            OPENED.fetch_add(1, Ordering::Relaxed);
+            Box::new(Detail::unpack(&mut Reader::new(&self.detail.packed)))
+        })
+    }
+}
+
+impl std::ops::DerefMut for Flow {
+    fn deref_mut(&mut self) -> &mut Detail {
+        let _: &Detail = self;
+        // What changes is no longer what was packed.
+        self.detail.packed = Box::default();
+        self.detail.open.get_mut().unwrap_or_else(|| unreachable!("it was opened a line above"))
+    }
+}
+
+/// The part of a record that is large, and that most flows need once or twice.
+#[derive(Clone, Debug, Default)]
+pub struct Detail {
+    /// Counters.
+    pub totals: PerSide<Totals>,
+    /// TCP only.
+    pub tcp: Option<Box<TcpRecord>>,
+    /// First and last packets.
+    pub ladder: Ladder,
+    /// ICMP errors about it (at most 4).
+    pub icmp: Vec<IcmpSeen>,
+}
+
+pack_fields! {
+    Detail { totals, tcp, ladder, icmp }
+}
+
+/// A [`Detail`] in a fifth of its bytes, opened by the first who looks and open until it is folded again.
+#[derive(Debug)]
+pub struct Folded {
+    /// Empty as long as it was never folded, or after it was changed.
+    packed: Box<[u8]>,
+    open: OnceLock<Box<Detail>>,
+}
+
+impl From<Detail> for Folded {
+    fn from(detail: Detail) -> Self {
+        Self { packed: Box::default(), open: OnceLock::from(Box::new(detail)) }
+    }
+}
+
+impl Clone for Folded {
+    fn clone(&self) -> Self {
+        Self { packed: self.packed.clone(), open: self.open.clone() }
+    }
+}
+
+/// Records opened where they lie, see [`opened`].
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many records were opened where they lie since the count was last [begun](begin_count), on all threads: tells when it is worth
+/// visiting all of them to fold those. Nothing else depends on it.
+pub fn opened() -> usize {
+    OPENED.load(Ordering::Relaxed)
+}
+
+/// Begins the count of [`opened`] anew.
+pub fn begin_count() {
+    OPENED.store(0, Ordering::Relaxed);
+}
+
+impl Folded {
+    /// A detail in few bytes. `writer` lends its room.
+    pub fn of(detail: &Detail, writer: &mut Writer) -> Self {
+        writer.clear();
+        detail.pack(writer);
+        Self { packed: writer.bytes().into(), open: OnceLock::new() }
+    }
+}
+
+impl FlowRecord {
+    /// Frees what was opened. Returns whether it was open.
+    pub fn fold(&mut self) -> bool {
+        let folded = &mut self.0.detail;
+        let Some(open) = folded.open.take() else { return false };
+        if folded.packed.is_empty() {
+            *folded = Folded::of(&open, &mut Writer::default());
+        }
+        true
+    }
+
+    /// The record, opened for as long as this is held: for walks over all flows, which would leave every one of them open.
+    pub fn aside(&self) -> Cow<'_, Self> {
+        let folded = &self.0.detail;
+        if folded.open.get().is_some() {
+            return Cow::Borrowed(self);
+        }
+        let open = Box::new(Detail::unpack(&mut Reader::new(&folded.packed)));
+        let detail = Folded { packed: Box::default(), open: OnceLock::from(open) };
+        let f = &*self.0;
+        Cow::Owned(Self(Box::new(Flow {
+            detail,
+            pace: f.pace.clone(),
+            notes: f.notes.clone(),
+            owner: f.owner.clone(),
+            ..Flow::without_heap(f)
+        })))
+    }
+}
+
+impl Flow {
+    /// A copy of what lies in the record itself.
+    fn without_heap(f: &Self) -> Self {
+        Self {
+            id: f.id,
+            proto: f.proto,
+            client: f.client,
+            server: f.server,
+            role_basis: f.role_basis,
+            first: f.first,
+            last: f.last,
+            detail: Folded { packed: Box::default(), open: OnceLock::new() },
+            app: f.app,
+            pace: PerSide::default(),
+            notes: Notes::default(),
+            owner: None,
+            closed: f.closed,
+            outcome: f.outcome,
+            stage: f.stage,
+            nearest: f.nearest,
+        }
+    }
 }
 
 impl Flow {

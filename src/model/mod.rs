@@ -12,6 +12,7 @@ pub mod label;
 pub mod note;
 pub mod oddity;
 pub mod pace;
+pub mod pack;
 pub mod packet;
 pub mod pair;
 pub mod piece;

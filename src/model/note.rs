@@ -5,6 +5,7 @@ use super::seq::Pos;
 use super::side::Side;
 use super::time::Time;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// One fact of one flow.
 #[derive(Clone, Debug)]
@@ -227,6 +228,16 @@ pub enum Shape {
     HttpProxy,
     /// First bytes of both sides without any structure.
     Opaque,
+    /// Discord voice keepalive, sent back as it is.
+    DiscordKeepalive,
+    /// The word `health`, answered `OK`.
+    WaHealth,
+    /// Viber probe of a call, answered with its time or id.
+    ViberPing,
+    /// Zoom media headers before RTP of one source.
+    ZoomMedia,
+    /// A protocol's beginning, after which its frames do not follow.
+    Broken,
 }
 
 impl Shape {
@@ -285,6 +296,11 @@ impl Shape {
         (Self::Sstp, "sstp", "SSTP request line"),
         (Self::HttpProxy, "http_proxy", "request to a proxy: CONNECT, or a whole URL"),
         (Self::Opaque, "opaque", "first bytes of both sides without any structure"),
+        (Self::DiscordKeepalive, "discord_keepalive", "Discord voice keepalive, sent back as it is"),
+        (Self::WaHealth, "wa_health", "the word health, answered OK"),
+        (Self::ViberPing, "viber_ping", "Viber probe of a call, answered with its time or id"),
+        (Self::ZoomMedia, "zoom_media", "Zoom media headers before RTP of one source"),
+        (Self::Broken, "broken", "a protocol's beginning, after which its frames do not follow"),
     ];
 
     /// The shape of this name.
@@ -362,6 +378,8 @@ pub struct ClientHello {
     pub sni_at: u32,
     /// DTLS use_srtp offered.
     pub use_srtp: bool,
+    /// A key of the hybrid group X25519MLKEM768 (0x11ec) was sent along.
+    pub hybrid: bool,
 }
 
 /// A ServerHello.
@@ -375,6 +393,8 @@ pub struct ServerHello {
     pub alpn: Option<Box<str>>,
     /// It is a HelloRetryRequest.
     pub retry: bool,
+    /// Key-exchange group selected (TLS 1.3; IANA "TLS Supported Groups"), 0 if none is told.
+    pub group: u16,
 }
 
 /// An HTTP/1 request head.
@@ -504,9 +524,41 @@ impl UserName {
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// In the order they were made.
-    pub list: Vec<Note>,
+    pub list: NoteList,
     /// Facts not kept because the bound was reached.
     pub dropped: u32,
+}
+
+/// Notes that copies of a record share; nothing on the heap as long as there is none. Read and written as a vector.
+#[derive(Clone, Debug, Default)]
+pub struct NoteList(Option<Arc<Vec<Note>>>);
+
+impl std::ops::Deref for NoteList {
+    type Target = Vec<Note>;
+    fn deref(&self) -> &Vec<Note> {
+        static NONE: Vec<Note> = Vec::new();
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl std::ops::DerefMut for NoteList {
+    fn deref_mut(&mut self) -> &mut Vec<Note> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl<'a> IntoIterator for &'a NoteList {
+    type Item = &'a Note;
+    type IntoIter = std::slice::Iter<'a, Note>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl From<Vec<Note>> for NoteList {
+    fn from(list: Vec<Note>) -> Self {
+        Self((!list.is_empty()).then(|| Arc::new(list)))
+    }
 }
 
 /// Most notes a flow keeps.

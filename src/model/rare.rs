@@ -1,5 +1,6 @@
 //! What few flows have.
 
+use super::pack::{Pack, Reader, Writer};
 use std::ops::{Deref, DerefMut};
 
 /// A value that most flows do not have: an empty pointer until it is written for the first time, and read as [`Blank::BLANK`] until then.
@@ -10,6 +11,15 @@ pub struct Rare<T: 'static>(Option<Box<T>>);
 pub trait Blank: Clone + 'static {
     /// The value that says nothing.
     const BLANK: &'static Self;
+}
+
+impl<T: Pack> Pack for Rare<T> {
+    fn pack(&self, w: &mut Writer) {
+        self.0.pack(w);
+    }
+    fn unpack(r: &mut Reader<'_>) -> Self {
+        Self(Pack::unpack(r))
+    }
 }
 
 impl<T> Default for Rare<T> {

@@ -1,14 +1,17 @@
 //! What a detector sees: one flow, its label, its kin, and the capture it stands in.
 
 use super::finding::Control;
-use super::flow::{FlowRecord, Outcome};
-use super::key::Endpoint;
+use super::flow::{FlowId, FlowRecord, Outcome};
+use super::frame::FrameNo;
+use super::key::Proto;
 use super::label::Label;
 use super::side::Side;
 use super::source::{SourceFacts, Vantage};
 use super::time::Span;
 use hashbrown::HashMap;
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// All flows of a source with the indices that find related ones. Built by the collector.
 #[derive(Default)]
@@ -17,14 +20,71 @@ pub struct Kin<'a> {
     pub flows: &'a [FlowRecord],
     /// Labels, parallel to `flows`.
     pub labels: &'a [Option<Label>],
+    /// What finds related ones; its fields are read as if they were fields of this.
+    pub index: Arc<Index>,
+}
+
+/// Indices over the flows of a source.
+#[derive(Clone, Default)]
+pub struct Index {
     /// Flow indices by server address.
     pub by_server: HashMap<IpAddr, Vec<u32>>,
     /// Flow indices by the name asked for.
-    pub by_name: HashMap<&'a str, Vec<u32>>,
+    pub by_name: HashMap<String, Vec<u32>>,
     /// Flow indices by client address.
     pub by_client: HashMap<IpAddr, Vec<u32>>,
     /// Smallest round trip from the capture point to a server and the number of samples, over all flows whose SYN was sent once.
     pub rtt: HashMap<IpAddr, (Span, u32)>,
+    /// Of each flow what tells whether it is a control, side by side: hundreds are looked at for one judgement.
+    gists: Vec<Gist>,
+}
+
+/// What tells whether a flow is a control for another at its server.
+#[derive(Clone, Copy)]
+struct Gist {
+    frame: FrameNo,
+    /// One more than the index of the first flow that asked for the same name; 0 if it asked for none.
+    name: u32,
+    port: u16,
+    proto: Proto,
+    outcome: Outcome,
+}
+
+impl Index {
+    /// Indices over flows in first-frame order, whose outcomes are settled.
+    pub fn of(flows: &[FlowRecord]) -> Self {
+        let mut all = Self { gists: Vec::with_capacity(flows.len()), ..Self::default() };
+        for (i, f) in flows.iter().enumerate() {
+            let Ok(i) = u32::try_from(i) else { break };
+            all.by_server.entry(f.server.ip).or_default().push(i);
+            all.by_client.entry(f.client.ip).or_default().push(i);
+            let mut name = 0;
+            if let Some(asked) = f.asked_name() {
+                let alike = all.by_name.entry_ref(asked).or_default();
+                alike.push(i);
+                name = alike.first().map_or(0, |first| first + 1);
+            }
+            if let Some((rtt, samples)) = f.nearest {
+                let best = all.rtt.entry(f.server.ip).or_insert((rtt, 0));
+                *best = (best.0.min(rtt), best.1.saturating_add(samples));
+            }
+            all.gists.push(Gist { frame: f.id.frame, name, port: f.server.port, proto: f.proto, outcome: f.outcome });
+        }
+        all
+    }
+}
+
+impl Deref for Kin<'_> {
+    type Target = Index;
+    fn deref(&self) -> &Index {
+        &self.index
+    }
+}
+
+impl DerefMut for Kin<'_> {
+    fn deref_mut(&mut self) -> &mut Index {
+        Arc::make_mut(&mut self.index)
+    }
 }
 
 /// What a detector judges.
@@ -54,10 +114,12 @@ impl<'a> Kin<'a> {
     }
     fn pick<'s>(&self, at: Option<&'s Vec<u32>>) -> impl Iterator<Item = &'a FlowRecord> + use<'s, 'a> {
         let flows = self.flows;
+        self.last(at).iter().filter_map(move |i| flows.get(*i as usize))
+    }
+    /// Bounded, so that a scan with a million flows to one host stays linear.
+    fn last<'s>(&self, at: Option<&'s Vec<u32>>) -> &'s [u32] {
         let at: &[u32] = at.map_or(&[], Vec::as_slice);
-        // Bounded, so that a scan with a million flows to one host stays linear.
-        let last = at.get(at.len().saturating_sub(KIN_MAX)..).unwrap_or(&[]);
-        last.iter().filter_map(move |i| flows.get(*i as usize))
+        at.get(at.len().saturating_sub(KIN_MAX)..).unwrap_or(&[])
     }
 }
 
@@ -106,16 +168,7 @@ impl<'a> Scene<'a> {
 
     /// Flows of other names (or none) to the same server endpoint, and how many came out well.
     pub fn same_server_other_name(&self) -> Control {
-        let name = self.flow.asked_name();
-        let server: Endpoint = self.flow.server;
-        let mut c = Control::new("same_server_other_name");
-        for f in self.kin.with_server(server.ip) {
-            let here = f.id != self.flow.id && f.server.port == server.port && f.proto == self.flow.proto;
-            if here && f.outcome != Outcome::Unknown && f.asked_name().is_some_and(|other| Some(other) != name) {
-                count(&mut c, f);
-            }
-        }
-        c
+        self.at_server("same_server_other_name", |own, other| other != 0 && other != own)
     }
 
     /// How many different names were asked for at this flow's server endpoint: each of them could have stood out by chance, so that a
@@ -137,12 +190,19 @@ impl<'a> Scene<'a> {
 
     /// Flows of the same name to the same server endpoint: repetitions.
     pub fn same_server_same_name(&self) -> Control {
-        let name = self.flow.asked_name();
-        let mut c = Control::new("same_server_same_name");
-        for f in self.kin.with_server(self.flow.server.ip) {
-            let here = f.id != self.flow.id && f.server.port == self.flow.server.port && f.proto == self.flow.proto;
-            if here && f.outcome != Outcome::Unknown && f.asked_name() == name {
-                count(&mut c, f);
+        self.at_server("same_server_same_name", |own, other| other == own)
+    }
+
+    /// Other flows to the same server endpoint whose name is as `wanted`, given this flow's and theirs.
+    fn at_server(&self, kind: &'static str, wanted: impl Fn(u32, u32) -> bool) -> Control {
+        let flow = self.flow;
+        let name = flow.asked_name().and_then(|name| self.kin.by_name.get(name)?.first()).map_or(0, |first| first + 1);
+        let mut c = Control::new(kind);
+        for i in self.kin.last(self.kin.by_server.get(&flow.server.ip)) {
+            let Some(g) = self.kin.gists.get(*i as usize) else { continue };
+            let here = g.frame != flow.id.frame && g.port == flow.server.port && g.proto == flow.proto && g.outcome != Outcome::Unknown;
+            if here && wanted(name, g.name) {
+                c.add(FlowId { source: flow.id.source, frame: g.frame }, g.outcome == Outcome::Ok);
             }
         }
         c

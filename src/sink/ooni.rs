@@ -75,7 +75,11 @@ mod tests {
         }
         let at = Moment { frame: f.first.frame, ts: f.first.ts };
         let icmp = |version, kind, code| IcmpSeen { at, from: f.server.ip, about: Side::Client, version, kind, code, ttl: 60 };
-        let with = |i: IcmpSeen| failure(&Flow { icmp: vec![i], ..(*f).clone() }.into());
+        let with = |i: IcmpSeen| {
+            let mut f = f.clone();
+            f.icmp = vec![i];
+            failure(&f)
+        };
         assert_eq!(with(icmp(4, 3, 13)), Some("host_unreachable"));
         assert_eq!(with(icmp(4, 3, 0)), Some("network_unreachable"));
         assert_eq!(with(icmp(6, 1, 3)), Some("host_unreachable"));

@@ -1,7 +1,7 @@
 //! A hand-made story for the tests of the sinks: one blocked service, one way around blocking, and text that attacks the reader.
 
 use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
-use crate::model::flow::{Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
+use crate::model::flow::{Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
 use crate::model::frame::{FrameNo, LinkType};
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelFacts, LabelGrade, Role};
@@ -58,17 +58,21 @@ pub fn tcp_flow(frame: u64, sni: &str, outcome: Outcome) -> FlowRecord {
         role_basis: RoleBasis::Syn,
         first: moment(frame, 0),
         last: moment(frame + 9, 500),
-        totals: PerSide { client: totals(0), server: totals(38) },
+        detail: Detail {
+            totals: PerSide { client: totals(0), server: totals(38) },
+            tcp: Some(Box::new(tcp)),
+            ladder: Ladder::default(),
+            icmp: Vec::new(),
+        }
+        .into(),
         app: Some("tls"),
-        tcp: Some(Box::new(tcp)),
         pace: crate::model::side::PerSide::default(),
-        ladder: Ladder::default(),
         notes,
-        icmp: Vec::new(),
         owner: Some("org.telegram.messenger".into()),
         closed: Closed::Finished,
         outcome,
         stage: if outcome == Outcome::Ok { Stage::None } else { Stage::PostPsh },
+        nearest: None,
     })
 }
 
@@ -80,7 +84,7 @@ fn dns_flow(frame: u64) -> FlowRecord {
     flow.tcp = None;
     flow.role_basis = RoleBasis::FirstDatagram;
     flow.owner = None;
-    for note in &mut flow.notes.list {
+    for note in flow.notes.list.iter_mut() {
         note.fact = Fact::Dns(Box::new(DnsMessage { qname: HOSTILE.into(), ..DnsMessage::default() }));
     }
     flow

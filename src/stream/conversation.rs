@@ -7,6 +7,7 @@ use super::pace::{Pacer, Place, Step};
 use crate::model::event::{GapCause, Seen, StreamEvent};
 use crate::model::flow::{Brief, CONFLICTS_MAX, Conflict, Moment, RESETS_MAX, ResetFit, ResetSeen, TcpRecord, Vain, mark};
 use crate::model::pace::Pace;
+use crate::model::pack::{Pack, Reader, Writer};
 use crate::model::packet::{Checksum, Packet, Segment};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
@@ -135,6 +136,32 @@ impl Conversation {
         }
     }
 
+    /// Writes everything but the pace, which is handed back: for connections at which nothing happens.
+    pub fn doze(mut self, w: &mut Writer) -> PerSide<Option<Box<Pacer>>> {
+        self.record.pack(w);
+        self.half.pack(w);
+        self.history.pack(w);
+        self.other_zero.pack(w);
+        self.fin_told.pack(w);
+        self.pace_from.pack(w);
+        self.listening.pack(w);
+        std::mem::take(&mut self.pacer)
+    }
+
+    /// The connection that [`Self::doze`] wrote.
+    pub fn wake(r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
+        Self {
+            record: Pack::unpack(r),
+            half: Pack::unpack(r),
+            history: Pack::unpack(r),
+            other_zero: Pack::unpack(r),
+            fin_told: Pack::unpack(r),
+            pacer,
+            pace_from: Pack::unpack(r),
+            listening: Pack::unpack(r),
+        }
+    }
+
     /// Bytes kept until others come.
     pub fn buffered(&self) -> u64 {
         Side::BOTH.iter().map(|s| self.half[*s].buffered() as u64).sum()
@@ -158,7 +185,7 @@ impl Conversation {
             let sent = self.record.side[side].sent;
             let half = &mut self.half[side];
             while let Some(hole) = half.hole() {
-                let (lost, missing) = split(hole, acked);
+                let (lost, missing) = if hole.from >= half.unsure { split(hole, acked) } else { (0, 0) };
                 let s = &mut self.record.side[side];
                 s.capture_lost = s.capture_lost.saturating_add(lost);
                 s.missing = s.missing.saturating_add(missing);
@@ -395,7 +422,9 @@ impl Conversation {
             if hole.from >= acked {
                 break;
             }
-            let lost = hole.to.since(hole.from).unsigned_abs();
+            // Where more was seen than could be remembered, what looks missing may have been seen.
+            let known = hole.from >= self.half[sender].unsure;
+            let lost = if known { hole.to.since(hole.from).unsigned_abs() } else { 0 };
             let s = &mut self.record.side[sender];
             s.capture_lost = s.capture_lost.saturating_add(lost);
             self.history.add(sender, 'g');

@@ -2,9 +2,11 @@
 
 use crate::model::event::Seen;
 use crate::model::flow::Moment;
+use crate::model::pack::{Pack, Reader, Writer};
 use crate::model::packet::Segment;
 use crate::model::seq::Pos;
 use crate::model::time::{Span, Time};
+use crate::pack_fields;
 use smallvec::SmallVec;
 
 /// Most separate ranges beyond a hole that are remembered.
@@ -68,6 +70,120 @@ impl Print {
     }
 }
 
+impl Print {
+    /// Writes it as its distance from the one before it.
+    fn pack_after(&self, before: &Self, w: &mut Writer) {
+        let new = self != before;
+        new.pack(w);
+        if !new {
+            return;
+        }
+        let apart = |a: u32, b: u32| i64::from(a.wrapping_sub(b).cast_signed());
+        self.ts.pack(w);
+        apart(self.seq, before.seq).pack(w);
+        apart(self.ack, before.ack).pack(w);
+        self.len.pack(w);
+        apart(self.tsval, before.tsval).pack(w);
+        self.flags.pack(w);
+        (i64::from(self.window).wrapping_sub(i64::from(before.window))).pack(w);
+        (i64::from(self.ip_id).wrapping_sub(i64::from(before.ip_id))).pack(w);
+        self.has.pack(w);
+    }
+
+    fn unpack_after(before: &Self, r: &mut Reader<'_>) -> Self {
+        if !bool::unpack(r) {
+            return *before;
+        }
+        let further = |n: u32, r: &mut Reader<'_>| n.wrapping_add(i64::unpack(r) as u32);
+        Self {
+            ts: Time::unpack(r),
+            seq: further(before.seq, r),
+            ack: further(before.ack, r),
+            len: u32::unpack(r),
+            tsval: further(before.tsval, r),
+            flags: u16::unpack(r),
+            window: further(u32::from(before.window), r) as u16,
+            ip_id: further(u32::from(before.ip_id), r) as u16,
+            has: u8::unpack(r),
+        }
+    }
+}
+
+impl Pack for Half {
+    fn pack(&self, w: &mut Writer) {
+        self.next.pack(w);
+        self.ranges.pack(w);
+        self.kept.pack(w);
+        let mut before = Print::default();
+        for print in &self.prints {
+            print.pack_after(&before, w);
+            before = *print;
+        }
+        self.print_at.pack(w);
+        self.tsval.pack(w);
+        self.timing.pack(w);
+        self.window.pack(w);
+        self.hole_acks.pack(w);
+        self.verified.pack(w);
+        self.unsure.pack(w);
+    }
+    fn unpack(r: &mut Reader<'_>) -> Self {
+        let (next, ranges, kept) = (Pack::unpack(r), Pack::unpack(r), Pack::unpack(r));
+        let mut before = Print::default();
+        let prints = std::array::from_fn(|_| {
+            before = Print::unpack_after(&before, r);
+            before
+        });
+        Self {
+            next,
+            ranges,
+            kept,
+            prints,
+            print_at: Pack::unpack(r),
+            tsval: Pack::unpack(r),
+            timing: Pack::unpack(r),
+            window: Pack::unpack(r),
+            hole_acks: Pack::unpack(r),
+            verified: Pack::unpack(r),
+            unsure: Pack::unpack(r),
+        }
+    }
+}
+
+pack_fields! {
+    Range { from, to }
+}
+
+impl Pack for Piece {
+    fn pack(&self, w: &mut Writer) {
+        self.at.pack(w);
+        self.seen.pack(w);
+        w.raw(&self.bytes);
+    }
+    fn unpack(r: &mut Reader<'_>) -> Self {
+        Self { at: Pack::unpack(r), seen: Pack::unpack(r), bytes: r.raw().to_vec() }
+    }
+}
+
+impl Pack for Kept {
+    fn pack(&self, w: &mut Writer) {
+        self.waiting.pack(w);
+        self.waiting_bytes.pack(w);
+        w.raw(&self.held);
+        self.held_by.pack(w);
+        self.aside.pack(w);
+    }
+    fn unpack(r: &mut Reader<'_>) -> Self {
+        Self {
+            waiting: Pack::unpack(r),
+            waiting_bytes: Pack::unpack(r),
+            held: r.raw().to_vec(),
+            held_by: Pack::unpack(r),
+            aside: Pack::unpack(r),
+        }
+    }
+}
+
 /// How a segment relates to what was seen before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fit {
@@ -115,6 +231,8 @@ pub(super) struct Half {
     pub timing: Option<(Pos, Time)>,
     /// Last announced window in bytes, scaled.
     pub window: u64,
+    /// Up to here there may be ranges that were seen but not remembered, for they were too many.
+    pub unsure: Pos,
     /// Packets of the peer that acknowledged across the first hole since it was noticed.
     pub hole_acks: u8,
     /// Payload packets so far whose checksum was verified.
@@ -184,6 +302,8 @@ impl Half {
             }
             if self.ranges.len() < RANGES_MAX {
                 self.ranges.push(new);
+            } else {
+                self.unsure = self.unsure.max(new.to);
             }
             return;
         }
@@ -198,6 +318,8 @@ impl Half {
         if self.ranges.len() < RANGES_MAX {
             let at = self.ranges.iter().position(|r| r.from > merged.from).unwrap_or(self.ranges.len());
             self.ranges.insert(at, merged);
+        } else {
+            self.unsure = self.unsure.max(merged.to);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Zeek's `history` letters (Zeek, `base/protocols/conn/main.zeek`): upper case is the client.
 
 use crate::model::side::{PerSide, Side};
+use crate::pack_fields;
 
 /// Letters written so far and how often each repeating one occurred.
 #[derive(Clone, Default)]
@@ -8,6 +9,10 @@ pub(super) struct History {
     pub letters: String,
     once: PerSide<u32>,
     repeats: PerSide<[u32; 4]>,
+}
+
+pack_fields! {
+    History { letters, once, repeats }
 }
 
 /// Longest history kept.

@@ -1,6 +1,11 @@
 //! A flow's first and last packets: a bounded head, then a ring.
 
 use crate::model::flow::{Brief, LADDER_HEAD, LADDER_TAIL, Ladder};
+use crate::pack_fields;
+
+pack_fields! {
+    LadderBook { head, ring, at, after_head }
+}
 
 /// A ladder being written.
 #[derive(Clone, Default)]
@@ -15,9 +20,9 @@ impl LadderBook {
     /// Adds a packet.
     pub fn add(&mut self, packet: Brief) {
         if self.head.len() < LADDER_HEAD {
-            // Most flows are short: room for two, four, eight packets, then for four more at a time.
+            // Most flows are short: room for two, four, eight packets and so on.
             if self.head.len() == self.head.capacity() {
-                self.head.reserve_exact(self.head.len().clamp(2, 4));
+                self.head.reserve_exact(self.head.len().clamp(2, 16));
             }
             self.head.push(packet);
             return;

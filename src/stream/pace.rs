@@ -85,8 +85,8 @@ pub struct Pacer {
     ignore: Pos,
     /// Acknowledgements up to here are accounted for.
     told: Option<Pos>,
-    /// The last hole: when it was noticed, and the packets missing.
-    hole: Option<(Time, u32)>,
+    /// The last hole: when it was noticed, when it arose, and the packets missing.
+    hole: Option<(Time, Time, u32)>,
     held_since: Option<Time>,
     shut_since: Option<Time>,
     /// When everything sent had been acknowledged.
@@ -163,6 +163,8 @@ impl Pacer {
         let Step { ts, len, from, to, .. } = *step;
         let (packets, bytes) = self.on_wire(step);
         self.told.get_or_insert(step.acked);
+        // What is missing was sent after the packet before: where nothing more came for a while, that was long ago.
+        let before = if self.pace.packets > 0 { self.pace.last.min(ts) } else { ts };
         self.arrive(ts, packets, bytes);
         if let (Some((asked, at)), Some(echo)) = (self.asked, step.tsecr)
             && (echo.wrapping_sub(asked) as i32) >= 0
@@ -179,11 +181,11 @@ impl Pacer {
             Place::Again => self.sent_again(step, packets, bytes),
             Place::Fills => {
                 self.ignore = self.ignore.max(self.top);
-                if let Some((at, missing)) = self.hole.take()
-                    && ts.since(at) < REORDER
+                if let Some((noticed, arose, missing)) = self.hole.take()
+                    && ts.since(noticed) < REORDER
                 {
                     self.pace.lost_before = self.pace.lost_before.saturating_sub(missing);
-                    let bin = self.bin(at);
+                    let bin = self.bin(arose);
                     if let Some(d) = self.pace.drops.get_mut(bin) {
                         *d = d.saturating_sub(u8::try_from(missing).unwrap_or(u8::MAX));
                     }
@@ -194,8 +196,8 @@ impl Pacer {
                     let size = u64::from(step.mss.unwrap_or(len)).max(1);
                     let missing = u32::try_from(bytes.div_ceil(size)).unwrap_or(u32::MAX);
                     self.pace.lost_before = self.pace.lost_before.saturating_add(missing);
-                    self.dropped(ts, 0, missing);
-                    self.hole = Some((ts, missing));
+                    self.dropped(before, 0, missing);
+                    self.hole = Some((ts, before, missing));
                     self.ignore = self.ignore.max(to);
                 }
                 if let Some(at) = self.drained.take() {
@@ -219,7 +221,7 @@ impl Pacer {
         if missing > 0 && whole {
             self.pace.lost_before = self.pace.lost_before.saturating_add(missing);
             self.pace.lost_hidden = self.pace.lost_hidden.saturating_add(missing);
-            self.dropped(ts, 0, missing);
+            self.dropped(self.pace.last.min(ts), 0, missing);
         }
     }
 
@@ -522,6 +524,16 @@ mod tests {
         p.data(&step(11, 1, Place::Fills, 1));
         let pace = p.close();
         assert_eq!((pace.lost_before, pace.drops[0]), (0, 0));
+    }
+
+    #[test]
+    fn what_is_missing_after_a_pause_was_dropped_before_it() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        p.data(&step(0, 0, Place::New, 0));
+        p.data(&step(50, 1, Place::New, 0));
+        p.data(&step(450, 4, Place::BehindHole(2_000), 2));
+        let pace = p.close();
+        assert_eq!((pace.lost_before, pace.drops[2], pace.drops.get(22).copied().unwrap_or(0)), (2, 2, 0));
     }
 
     #[test]

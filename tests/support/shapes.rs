@@ -1,7 +1,7 @@
 //! Synthetic vectors: beginnings of protocols that are known by their shape. Only structure is real; keys, ids and payloads are dice.
 
 use super::Dice;
-use super::ladder::{Conv, Sent, Udp, merge};
+use super::ladder::{Conv, Sent, Udp, lookup, merge};
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
@@ -21,7 +21,9 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
         ("shape-call-legs", call_legs()),
         ("shape-call-media", call_media()),
         ("shape-obfuscated", obfuscated_tunnels()),
+        ("shape-keepalives", keepalives()),
         ("shape-near-misses", near_misses()),
+        ("names-just-asked", just_asked()),
     ]
 }
 
@@ -169,6 +171,67 @@ fn discord() -> Vec<Sent> {
         call.after_ms(20).c2s(&cat(&[&rtp, &dice.bytes(90)]));
     }
     call.done()
+}
+
+/// Calls that are met in the middle: what is sent back, and headers before media. Each is followed by one that nearly is it.
+fn keepalives() -> Vec<Sent> {
+    let mut dice = Dice::new(221);
+    let word = |n: u32| cat(&[&[0x13, 0x37, 0xca, 0xfe], &n.to_le_bytes()]);
+    let mut discord = Udp::new("192.168.1.23:50080", "198.51.100.80:50004");
+    let mut alike = Udp::new("192.168.1.23:50081", "198.51.100.81:50004").at_ms(10);
+    for n in 0..3 {
+        discord.c2s(&word(0x1a9 + n)).s2c(&word(0x1a9 + n)).after_ms(5000);
+        alike.c2s(&word(0x1a9 + n)).s2c(&word(0x2a9 + n)).after_ms(5000);
+    }
+    let mut health = Udp::new("192.168.1.23:50082", "198.51.100.82:3478").at_ms(20);
+    let mut well = Udp::new("192.168.1.23:50083", "198.51.100.83:3479").at_ms(30);
+    for _ in 0..3 {
+        health.c2s(b"health").s2c(b"OK").after_ms(1000);
+        well.c2s(b"health").s2c(b"OK").after_ms(1000);
+    }
+    let session = dice.bytes(2);
+    let mut probe = Udp::new("192.168.1.23:50084", "198.51.100.84:7985").at_ms(40);
+    let mut other = Udp::new("192.168.1.23:50085", "198.51.100.85:7985").at_ms(50);
+    for n in 0..3u64 {
+        let time = (1_785_000_000_000 + n * 1000).to_le_bytes();
+        let ask = cat(&[&session, &[9, 0], &time, &dice.bytes(8)]);
+        let answer = |time: &[u8], dice: &mut Dice| cat(&[&session, &[0x0b, 0], time, &dice.bytes(4), &[0; 18]]);
+        probe.c2s(&ask).s2c(&answer(&time, &mut dice)).after_ms(1000);
+        other.c2s(&ask).s2c(&answer(&dice.bytes(8), &mut dice.clone())).after_ms(1000);
+    }
+    let mut zoom = Udp::new("192.168.1.23:50086", "198.51.100.86:8801").at_ms(60);
+    let mut games = Udp::new("192.168.1.23:50087", "198.51.100.87:8801").at_ms(70);
+    for n in 0..6u16 {
+        let head = cat(&[&[5], &n.to_be_bytes(), &dice.bytes(4), &[0, 15], &dice.bytes(18)]);
+        let rtp = |source: u32| cat(&[&[0x90, 112], &(700 + n).to_be_bytes(), &(u32::from(n) * 640).to_be_bytes(), &source.to_be_bytes()]);
+        zoom.c2s(&cat(&[&head, &rtp(0x0100_4001), &dice.bytes(60)])).after_ms(20);
+        games.c2s(&cat(&[&head, &rtp(0x0100_4001 + u32::from(n)), &dice.bytes(60)])).after_ms(20);
+    }
+    merge([discord, alike, health, well, probe, other, zoom, games].map(|mut flow| flow.done()))
+}
+
+/// Names asked for, and then silence at addresses that belong to nobody here: at once, much later, and where two names lead.
+fn just_asked() -> Vec<Sent> {
+    let silent = |client: &str, server: &str, at: i64| {
+        let mut conv = Conv::new(client, server).at_ms(at);
+        conv.syn().after_ms(1000).again().after_ms(2000).again();
+        conv.done()
+    };
+    let ask =
+        |port: u16, name: &str, answer: [u8; 4], at: i64| lookup(&format!("192.168.1.23:{port}"), "9.9.9.9:53", name, answer.into(), at);
+    merge([
+        ask(50_001, "web.whatsapp.com", [203, 0, 113, 60], 0),
+        silent("192.168.1.23:40001", "203.0.113.60:443", 80),
+        ask(50_002, "discord.com", [203, 0, 113, 61], 100),
+        ask(50_003, "www.example.com", [203, 0, 113, 61], 130),
+        silent("192.168.1.23:40002", "203.0.113.61:443", 200),
+        ask(50_004, "chat.signal.org", [203, 0, 113, 62], 300),
+        silent("192.168.1.23:40003", "203.0.113.62:443", 200_000),
+        // Two names of one service.
+        ask(50_005, "mmg.whatsapp.net", [203, 0, 113, 63], 400),
+        ask(50_006, "static.whatsapp.net", [203, 0, 113, 63], 420),
+        silent("192.168.1.23:40004", "203.0.113.63:443", 500),
+    ])
 }
 
 pub fn stun(kind: u16, transaction: &[u8], attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {

@@ -31,16 +31,49 @@ fn each_shape_names_its_service_at_any_address() {
         (t(), Shape::Threema, "threema chat"), (t(), Shape::Loco, "kakaotalk chat"), (t(), Shape::Mmtls, "wechat chat"), (u(), Shape::ImoCall, "imo call"),
         (u(), Shape::LineCall, "line call"), (u(), Shape::AmneziaWg, "amneziawg -"), (u(), Shape::AmneziaWgData, "amneziawg -"),
         (t(), Shape::OpenVpnXor, "openvpn -"), (u(), Shape::SoftEtherNat, "softether api"), (u(), Shape::SoftEtherPack, "softether api"),
-        (u(), Shape::TgReflectorPort, "telegram call"), (t(), Shape::Sstp, "sstp -"), (t(), Shape::HttpProxy, "http_proxy -"),
+        (u(), Shape::TgReflectorPort, "telegram call"), (u(), Shape::DiscordKeepalive, "discord call"), (u(), Shape::ViberPing, "viber call"),
+        (u(), Shape::ZoomMedia, "zoom call"), (udp("192.0.2.1:3478"), Shape::WaHealth, "whatsapp call"), (u(), Shape::WaHealth, ""), (t(), Shape::Sstp, "sstp -"), (t(), Shape::HttpProxy, "http_proxy -"),
         // Sizes and regularity alone never name; neither do shapes that belong to nobody.
         (u(), Shape::TgReflector, ""), (u(), Shape::SignalRtp, ""), (u(), Shape::Rtp, ""), (u(), Shape::Rtcp, ""), (u(), Shape::Dtls, ""),
-        (t(), Shape::Ssh, ""), (t(), Shape::Mail, ""), (t(), Shape::BitTorrent, ""), (u(), Shape::QuicRtp, ""),
+        (t(), Shape::Broken, ""), (t(), Shape::Ssh, ""), (t(), Shape::Mail, ""), (t(), Shape::BitTorrent, ""), (u(), Shape::QuicRtp, ""),
         // A class of protocols, not one of them.
         (t(), Shape::Opaque, ""),
     ];
     for (flow, shape, want) in table {
         assert_eq!(named(&shaped(flow, shape)), want, "{shape:?}");
     }
+}
+
+#[test]
+fn frames_that_do_not_follow_speak_against_their_beginning() {
+    let begun = |flow: FlowRecord, shape| label(&shaped(flow, shape)).unwrap();
+    let broken = |flow: FlowRecord, shape| label(&shaped(shaped(flow, shape), Shape::Broken));
+    assert_eq!(begun(tcp("192.0.2.1:443"), Shape::TgObfs2).grade, LabelGrade::Confident);
+    let l = broken(tcp("192.0.2.1:443"), Shape::TgObfs2).unwrap();
+    assert_eq!((&*l.id, l.grade), ("telegram", LabelGrade::Possible));
+    assert!(l.evidence.iter().any(|e| e.db == -20 && e.says.contains("do not follow")), "{l:?}");
+    assert!(broken(tcp("192.0.2.1:443"), Shape::WaHello).is_none());
+}
+
+#[test]
+fn a_server_that_ignores_the_hybrid_key_may_be_fake_tls() {
+    let talk = |group, record_len| {
+        let hello = ClientHello {
+            sni: Some("www.example.com".into()),
+            ja4: "t13d1516h2_8daaf6152771_d8a2da3f94cd".into(),
+            hybrid: true,
+            ..ClientHello::default()
+        };
+        let server = ServerHello { version: 0x0304, group, ..ServerHello::default() };
+        tcp("192.0.2.1:443")
+            .note(Fact::ClientHello(Box::new(hello)))
+            .note(Fact::ServerHello(Box::new(server)))
+            .note(Fact::TlsApplicationData { record_len })
+    };
+    let l = label(&talk(0x001d, 345)).unwrap();
+    assert_eq!((&*l.id, l.grade, l.circumvention), ("mtproxy", LabelGrade::Possible, true));
+    assert!(label(&talk(0x001d, 53)).is_none(), "a Finished message");
+    assert!(label(&talk(0x11ec, 345)).is_none(), "a server that takes it");
 }
 
 #[test]

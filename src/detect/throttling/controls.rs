@@ -13,7 +13,8 @@ use crate::model::time::{Span, Time};
 /// A flow that moved less says nothing about how fast it could have been.
 const SPEAKS: u64 = 40_000;
 /// How much faster another flow must have been to show that the line is not the limit.
-pub(super) const FASTER: f64 = 3.0;
+const FASTER: f64 = 3.0;
+const FASTER_TOKENS: f64 = 1.5;
 /// A rate counts as reached if it was kept this long.
 const KEPT: f64 = 0.2;
 /// How long before and after a plateau other flows still tell of the line.
@@ -22,6 +23,8 @@ const AROUND: Span = Span::from_secs(10);
 /// Other flows that moved enough to speak.
 #[derive(Default)]
 pub(super) struct Controls {
+    /// How many times the plateau's rate a flow must reach to count as faster.
+    pub faster: f64,
     /// Those whose own ends did not hold them, with the mean rate of each.
     pub others: Vec<(FlowId, f64)>,
     /// The same of the flows they are compared with.
@@ -48,15 +51,17 @@ pub(super) struct Controls {
 }
 
 impl Controls {
-    pub fn of(all: &[Lane<'_>], group: &[Lane<'_>], p: &Plateau) -> Self {
-        let mut c = Self::default();
+    /// `kin`: the flows measured, of which `group` went while the plateau lasted.
+    pub fn of(all: &[Lane<'_>], kin: &[Lane<'_>], group: &[Lane<'_>], p: &Plateau) -> Self {
+        // A rate that drops tell so exactly is exceeded by half of it already.
+        let mut c = Self { faster: if p.tokens.is_some() { FASTER_TOKENS } else { FASTER }, ..Self::default() };
         let (mut moments, mut packets, mut drops) = (0.0, 0.0, 0.0);
         let Some(first) = group.first() else { return c };
         let speaks = |l: &Lane<'_>| l.pace.total() + l.pace.before >= SPEAKS;
         c.own = group.iter().filter(|l| speaks(l)).map(|l| (l.flow.id, mean(l))).take(RATES_MAX).collect();
         let mut neighbours: Vec<Lane<'_>> = Vec::new();
         for l in all {
-            if group.iter().any(|g| g.flow.id == l.flow.id) || !speaks(l) {
+            if kin.iter().any(|g| g.flow.id == l.flow.id) || !speaks(l) {
                 continue;
             }
             if l.pace.start > p.to.plus(AROUND) || l.pace.last < p.from.minus(AROUND) {
@@ -67,7 +72,7 @@ impl Controls {
             packets += l.pace.packets as f64;
             drops += f64::from(l.pace.lost_before) + f64::from(l.pace.lost_beyond);
             let reached = reach(l, None);
-            let fast = reached >= FASTER * p.rate;
+            let fast = reached >= c.faster * p.rate;
             // A slow flow that lost nothing was slow for reasons of its own.
             let queue = Queue::of(std::slice::from_ref(l), reached);
             c.queued = c.queued.max(queue.usual - queue.base);
@@ -79,7 +84,7 @@ impl Controls {
                 c.others.push((l.flow.id, mean(l)));
             }
             c.fast += u32::from(fast);
-            let meanwhile = fast && reach(l, Some((p.from, p.to))) >= FASTER * p.rate;
+            let meanwhile = fast && reach(l, Some((p.from, p.to))) >= c.faster * p.rate;
             c.meanwhile += u32::from(meanwhile);
             c.best = c.best.max(reached);
             let names = (l.flow.asked_name(), first.flow.asked_name());

@@ -54,7 +54,8 @@ impl Detector for ThrottlingGeneral {
 }
 
 fn judge_side(scene: &Scene<'_>, side: Side) -> Option<Finding> {
-    Lane::of(scene.flow, scene.label, side)?;
+    // It is told of the first flow of a group, and of such that are bulk and were not cut off is a group made.
+    Lane::of(scene.flow, scene.label, side).filter(|l| lane::bulk(l) && !l.cut_off())?;
     let all = lane::lanes(scene, side);
     let m = held_together(scene, &all, side).filter(|m| m.group.first().is_some_and(|l| l.flow.id == scene.flow.id))?;
     let mut m = m;

@@ -12,6 +12,7 @@ use super::lane::{self, Lane};
 use super::origin;
 use super::plateau::Plateau;
 use super::queue::{self, Losses, Queue};
+use super::tokens::Tokens;
 use crate::detect::Detector;
 use crate::detect::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
@@ -166,15 +167,22 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     let lonely = seen_sent && lone >= 10 && alone >= 0.6 * share;
     let upward = side == Side::Client && share >= 0.2;
     let limited = Plateau::of(&lanes).is_some_and(|p| p.windows >= 10 && p.steady >= 0.8 && p.high - p.low <= 0.15 * p.rate);
-    let one_rate = Plateau::of(&lanes).is_some_and(|p| p.windows >= 5);
-    if side == Side::Server && (one_rate || !lonely) {
+    let plateau = Plateau::of(&lanes);
+    // A rate, not chance: for the other judge.
+    if plateau.as_ref().is_some_and(|p| p.tokens.is_some()) {
+        return None;
+    }
+    let one_rate = plateau.is_some_and(|p| p.windows >= 5);
+    let most = lanes.iter().max_by_key(|l| l.pace.packets)?;
+    let scattered = Tokens::of(std::slice::from_ref(most)).is_some_and(|t| t.scattered());
+    if side == Side::Server && !scattered && (one_rate || !lonely) {
         return None;
     }
     if bulk && rate < 0.4 * allowed && (limited || !(lonely || upward)) {
         return None;
     }
     let queue = Queue::of(&lanes, rate);
-    if queue.grown() && queue.samples >= 15 && !lonely {
+    if queue.grown() && queue.samples >= 15 && !lonely && !scattered {
         return None;
     }
     let (back_n, back_lost) = sum(group.iter().map(|(f, _)| *f), side.peer());

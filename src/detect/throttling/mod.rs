@@ -5,6 +5,7 @@
 //! | `lane` | one direction of one flow, and which belong together |
 //! | `series` | what passed over time |
 //! | `plateau` | a stretch of time with one rate |
+//! | `tokens` | whether drops come when a token bucket would be empty |
 //! | `queue` | where packets waited or were dropped |
 //! | `ends` | whether the end points set the rate |
 //! | `origin` | whether the limit may stand at the server's end |
@@ -29,6 +30,7 @@ mod rank;
 mod rate;
 mod series;
 mod tell;
+mod tokens;
 #[cfg(test)]
 mod trial;
 

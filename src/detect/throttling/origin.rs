@@ -38,7 +38,7 @@ const MACHINES: usize = 3;
 /// Rates of different servers this near to each other are one rate.
 const ALIKE: f64 = 0.05;
 /// Servers that share a bucket are watched together for at least so many stretches of time.
-const STRETCHES: usize = 6;
+pub(super) const STRETCHES: usize = 6;
 /// Most servers of one service that are compared with each other.
 const SERVERS_MAX: usize = 16;
 
@@ -168,7 +168,7 @@ pub(super) fn one_bucket(parts: &[Vec<Lane<'_>>], p: &Plateau) -> bool {
 }
 
 /// Bytes that passed in each of `n` stretches of `step` seconds.
-fn stretches(lanes: &[Lane<'_>], from: Time, step: f64, n: usize) -> Vec<f64> {
+pub(super) fn stretches(lanes: &[Lane<'_>], from: Time, step: f64, n: usize) -> Vec<f64> {
     let mut out = vec![0.0; n];
     for bin in lanes.iter().flat_map(|l| l.pace.series().map(move |b| (b, l.pace.width))) {
         let at = bin.0.at.plus(Span::from_nanos(bin.1.nanos() / 2)).since(from).as_secs() / step;
@@ -182,7 +182,7 @@ fn stretches(lanes: &[Lane<'_>], from: Time, step: f64, n: usize) -> Vec<f64> {
 }
 
 /// Standard deviation over mean.
-fn variation(v: &[f64]) -> f64 {
+pub(super) fn variation(v: &[f64]) -> f64 {
     let mean = v.iter().sum::<f64>() / v.len().max(1) as f64;
     let var = v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / v.len().saturating_sub(1).max(1) as f64;
     if mean > 0.0 { var.sqrt() / mean } else { 0.0 }

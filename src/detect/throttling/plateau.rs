@@ -3,6 +3,7 @@
 use super::lane::Lane;
 use super::queue::{Losses, Queue};
 use super::series::{Series, Window};
+use super::tokens::Tokens;
 use super::{half_sample_mode, median};
 use crate::model::time::{Span, Time};
 
@@ -39,19 +40,32 @@ pub(super) struct Plateau {
     /// Standard deviation of the windows that count, and their number.
     pub deviation: f64,
     pub near: usize,
+    /// A token bucket of this rate explains the drops: the chance that one found fewer tokens than a packet that passed.
+    pub tokens: Option<f64>,
+    /// It is what remained after the rate had fallen for good.
+    pub fell: bool,
 }
 
 impl Plateau {
     /// Share of packets dropped during the plateau.
-    pub fn loss(&self, lanes: &[Lane<'_>]) -> f64 {
+    pub fn loss_within(&self, lanes: &[Lane<'_>]) -> f64 {
         let size = lanes.iter().map(|l| f64::from(l.pace.largest)).fold(1.0, f64::max);
         self.drops / (self.drops + self.bytes / size).max(1.0)
+    }
+
+    /// The same, with what was dropped when the rate fell to it, if hardly anything was afterwards.
+    pub fn loss(&self, lanes: &[Lane<'_>]) -> f64 {
+        let size = lanes.iter().map(|l| f64::from(l.pace.largest)).fold(1.0, f64::max);
+        let drops = self.drops + if self.fell && self.episodes < 4 { self.drops_before } else { 0.0 };
+        drops / (drops + self.bytes / size).max(1.0)
     }
 
     /// The same flow was clearly faster before, and it is drops that came in between.
     pub fn slowed(&self, lanes: &[Lane<'_>]) -> bool {
         let same = matches!(lanes, [l] if l.pace.start < self.from.minus(Span::from_millis(500)));
-        same && self.before.is_some_and(|b| b > 1.5 * self.rate) && self.drops >= 2.0 && (self.episodes >= 2 || self.seconds() < 4.0)
+        let since = if self.fell { self.drops_before } else { 0.0 };
+        let dropped = (self.drops >= 2.0 && (self.episodes >= 2 || self.seconds() < 4.0)) || self.drops + since >= 5.0;
+        same && self.before.is_some_and(|b| b > 1.5 * self.rate) && dropped
     }
 
     /// No one rate, but all of what `lanes` did, for what is slow beyond all measure.
@@ -77,12 +91,15 @@ impl Plateau {
 
     /// Its windows are within a few percent of each other.
     pub fn tight(&self) -> bool {
-        self.windows >= 8 && self.steady >= 0.8 && self.high - self.low <= 0.15 * self.rate
+        let steady = if self.windows >= 24 { 0.75 } else { 0.8 };
+        self.windows >= 8 && self.steady >= steady && self.high - self.low <= 0.15 * self.rate
     }
 
     /// Loss that comes at random would let the rate swing; here stretch after stretch has the same.
     pub fn one_rate_despite_loss(&self) -> bool {
-        self.tight() || (self.at_drops && self.windows >= 8 && self.steady >= 0.65 && self.deviation <= 0.07 * self.rate)
+        self.tokens.is_some()
+            || self.tight()
+            || (self.at_drops && self.windows >= 8 && self.steady >= 0.65 && self.deviation <= 0.07 * self.rate)
     }
 
     /// Half the 95 % interval of the rate, from the spread of its windows; never less than a hundredth, which headers and clocks may cost.
@@ -100,14 +117,27 @@ impl Plateau {
     /// Looks for it in what `lanes` carried together.
     pub fn of(lanes: &[Lane<'_>]) -> Option<Self> {
         let (sent, s) = (Series::passed(lanes)?, Series::arrived(lanes)?);
-        if let Some((at, before)) = s.falls()
+        let fall = s.falls();
+        if let Some((at, before)) = fall
             && let Some(mut p) = Self::within(&sent.tail(at), &s.tail(at), lanes)
-            && (p.drops >= 2.0 || p.windows >= 6)
+            && (p.drops + p.drops_before >= 2.0 || p.windows >= 6)
+            && p.windows >= 3
+            && p.seconds() >= super::rate::SECONDS
         {
             p.before = Some(before);
+            p.fell = true;
             return Some(p);
         }
-        Self::within(&sent, &s, lanes)
+        let mut p = Self::within(&sent, &s, lanes)?;
+        if let Some((at, before)) = fall
+            && before > 1.5 * p.rate
+            && p.from >= s.time(at).minus(Span::from_millis(300))
+        {
+            let since = (p.from.since(sent.start).as_secs() / sent.width) as usize;
+            p.drops_before = sent.drops.iter().take(since).skip(at.saturating_sub(1)).sum();
+            (p.before, p.fell) = (Some(before), true);
+        }
+        Some(p)
     }
 
     fn within(sent: &Series, s: &Series, lanes: &[Lane<'_>]) -> Option<Self> {
@@ -131,6 +161,16 @@ impl Plateau {
         let anchored = sent.between_drops(seconds);
         let concentrated = Self::concentrated(sent, &anchored);
         let longest = Self::longest(s, &windows);
+        if let Some(t) = Tokens::within(sent, largest).filter(Tokens::strong)
+            && let (Some(a), Some(z)) = (t.windows.first(), t.windows.last())
+            && !Queue::of(lanes, t.rate).grown()
+        {
+            let p = Self::build(sent, &t.windows, a.from, z.to, t.stretches, t.near, true);
+            let others = concentrated.iter().chain(&longest).map(Self::seconds).fold(0.0, f64::max);
+            if p.seconds() >= 0.5 * others {
+                return Some(Self { tokens: Some(t.empty), ..p });
+            }
+        }
         match (concentrated, longest) {
             // What waited in a queue passed later than it was sent.
             (Some(a), Some(b)) if b.windows >= 8 && Queue::of(lanes, a.rate).grown() => Some(b),
@@ -205,6 +245,8 @@ impl Plateau {
             at_drops,
             deviation,
             near: near.len(),
+            tokens: None,
+            fell: false,
         }
     }
 }

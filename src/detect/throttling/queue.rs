@@ -32,7 +32,7 @@ impl Queue {
             q.slot = q.slot.max(f64::from(p.largest) * 8e3 / rate.max(1.0));
             let (receiver, sender) = l.handshake();
             // Packets acknowledged alone may wait 40 ms at the receiver; they tell only of queues where one packet takes longer.
-            let alone = p.rtt.total() < 15 && q.slot > 60.0;
+            let alone = p.rtt.total() < 15 && q.slot > 44.0;
             let rtt = if alone { &p.rtt_alone } else { &p.rtt };
             let mut legs = vec![(
                 true,
@@ -69,6 +69,11 @@ impl Queue {
         q.bursts /= f64::max(weight, 1.0);
         q.paced /= f64::max(weight, 1.0);
         q
+    }
+
+    /// It grew by little more than what else might delay an echo.
+    pub fn doubtful(&self) -> bool {
+        !self.behind && self.usual - self.base < 3.0 * self.least
     }
 
     /// Packets wait somewhere: round trips grew clearly over the undisturbed one, by about a packet's time at this rate or more.

@@ -12,14 +12,17 @@ use super::controls::{self, Controls};
 use super::ends::Ends;
 use super::general;
 use super::lane::{self, Lane};
+use super::origin;
 use super::plateau::{self, Plateau};
 use super::queue::{self, Losses, Queue};
 use super::tell;
+use super::tokens::Tokens;
 use crate::detect::Detector;
 use crate::detect::weigh::Weigh;
 use crate::model::finding::{Card, Finding, Grade, Kind};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
+use crate::model::throttle::Limiter;
 
 /// See the module.
 pub(in crate::detect) struct ThrottlingRate;
@@ -61,6 +64,21 @@ rate of new bytes                policing              shaping
 const ENOUGH: u64 = 30_000;
 /// Without anything to compare with, a rate must be kept this many seconds: every fast transfer fills some line for a while.
 const ALONE: f64 = 5.0;
+/// The same where every drop says what the rate is.
+const ALONE_TOKENS: f64 = 8.0;
+/// Flows watched side by side over stretches of so many seconds at least; whoever swings less keeps a rate of its own.
+const EACH_STEP: f64 = 1.5;
+const EACH_SWING: f64 = 0.12;
+/// Chance below which flows that part so are not alike.
+const APART: f64 = 0.01;
+/// So much faster than later is a beginning in which nothing was known of the rate.
+const EAGER: f64 = 1.45;
+/// Drops that find the bucket empty with this chance are not random.
+const EMPTY: f64 = 0.65;
+/// No sender that loss holds back goes so many times faster than loss allows.
+const LOSS_BOUND: f64 = 5.0;
+/// From this share on drops at random are for the other judge.
+const SCATTERED: f64 = 0.08;
 /// Shorter plateaus say nothing.
 pub(super) const SECONDS: f64 = 2.5;
 
@@ -167,21 +185,25 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     let losses = Losses::of(&group);
     let mut weigh = Weigh::default();
     let ends = Ends::of(&group);
-    if ends.limit(&group, &p, &queue).is_some() {
-        return None;
+    match ends.limit(&group, &p, &queue) {
+        // Whoever has nothing to send does not empty a bucket again and again.
+        Some(Limiter::Application) if p.tokens.is_some_and(|empty| empty >= EMPTY) => {}
+        Some(_) => return None,
+        None => {}
     }
     ends.excluded(&mut weigh);
     let share = p.loss(&group);
-    let allowed = queue::loss_allows(&group, share);
+    // What was dropped while it fell does not hold it down afterwards.
+    let allowed = queue::loss_allows(&group, if p.fell { p.loss_within(&group) } else { share });
     let mechanism = mechanism(&p, &queue, &losses, share, p.slowed(&group), datagrams)?;
     let service = all.iter().filter(|l| lane::same_target(first, l) || lane::same_service(first, l)).copied().collect();
-    let controls = Controls::of(all, &group, &p);
+    let controls = Controls::of(all, lanes, &group, &p);
     Some(Measured {
         service,
         side,
         share,
         allowed,
-        by_loss: !datagrams && !queue.grown() && p.rate > 0.4 * allowed,
+        by_loss: !datagrams && !queue.grown() && p.rate > 0.4 * allowed && p.rate < LOSS_BOUND * allowed,
         free: controls::line_free(all, &p, controls.meanwhile > 0),
         controls,
         mechanism,
@@ -213,16 +235,22 @@ impl Measured<'_> {
     /// Enough of it was seen, and nothing else that was seen explains it.
     fn holds(&self) -> bool {
         let (p, controls) = (&self.p, &self.controls);
-        if !controls.others.is_empty() && (controls.fast == 0 || self.free < 0.6) {
+        // The line was free for most of the time, or for long enough to see that nothing changes when it is.
+        let free = self.free >= 0.6 || (controls.meanwhile > 0 && self.free >= 0.3 && self.free * p.seconds() >= 4.0);
+        if !controls.others.is_empty() && (controls.fast == 0 || !free) {
+            return false;
+        }
+        // Drops at any moment, as often as others have them: a sender that keeps a rate of its own, on a path that loses some.
+        if self.at_random() {
             return false;
         }
         // Loss alone would explain the rate: then it must be this target's alone, or the rate be very even.
         let alone = controls.fast >= 1
             && self.share >= 0.04
             && self.spared(0.5)
-            && p.episodes >= 4
+            && (p.episodes >= 4 || (p.fell && p.drops + p.drops_before >= 10.0))
             && p.windows >= if self.group.len() >= 3 { 4 } else { 5 };
-        if self.by_loss && !alone && (!self.p.one_rate_despite_loss() || self.share < 0.02) {
+        if self.by_loss && !alone && (!p.one_rate_despite_loss() || (self.share < 0.02 && p.tokens.is_none())) {
             return false;
         }
         // No one rate: only what is ten times slower than all else, and loses all the time.
@@ -238,25 +266,36 @@ impl Measured<'_> {
             return false;
         }
         // Where nothing shows that it was faster before, a short stretch, or a queue that loses nothing, may be chance.
-        let slowed = p.before.is_some_and(|b| b > 1.5 * p.rate) && p.drops >= 2.0;
+        let slowed = p.before.is_some_and(|b| b > 1.5 * p.rate) && (p.drops >= 2.0 || p.slowed(&self.group));
         let enough = match p.episodes {
             0 if p.drops_before >= 10.0 && self.losses.share() >= 0.04 => 5,
+            0 if self.eager() => 5,
             1..=2 if self.share >= 0.05 && controls.meanwhile >= 2 && p.steady >= 0.85 => 5,
             0..=2 => 8,
-            _ if self.group.len() >= 3 => 4,
+            _ if self.group.len() >= 3 || (p.episodes >= 16 && self.share >= 0.1) => 4,
             _ => 5,
         };
-        if !self.extreme && !slowed && !self.tight && p.windows < enough {
+        if !self.extreme && !slowed && !self.tight && p.tokens.is_none() && p.windows < enough {
             return false;
         }
         // A stream that rests now and then loses as others do; and where nothing was faster at the same time, a line that loses hits all alike.
-        let unsure = self.error_share() > 0.05 || (controls.meanwhile == 0 && !self.datagrams);
+        if self.datagrams && self.mechanism == "policing" && !self.eager() {
+            return false;
+        }
+        let margin = if self.eager() {
+            0.14
+        } else if self.datagrams {
+            0.08
+        } else {
+            0.05
+        };
+        let unsure = self.error_share() > margin || (controls.meanwhile == 0 && !self.datagrams);
         if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !p.one_rate_despite_loss() && unsure {
             return false;
         }
         // Drops that hold a rate come as long as it is held.
         let seldom = p.episodes * 4 < p.windows && self.share < 0.05 && (p.drops_before < 10.0 || self.losses.share() < 0.04);
-        if self.mechanism == "policing" && !self.datagrams && !self.extreme && seldom {
+        if self.mechanism == "policing" && !self.datagrams && !self.extreme && p.tokens.is_none() && seldom {
             return false;
         }
         // Loss on the way up without a comparison is the other judge's.
@@ -267,6 +306,21 @@ impl Measured<'_> {
         let waits = self.queue.usual - self.queue.base;
         let alike = if waits > 100.0 { 0.5 } else { 0.7 };
         !(self.queue.grown() && waits > 30.0 && controls.queued > alike * waits)
+    }
+
+    /// Packets are dropped, but not when more comes than the rate lets through.
+    fn at_random(&self) -> bool {
+        if self.mechanism != "policing" || self.datagrams || self.extreme || self.p.before.is_some_and(|b| b > 1.5 * self.p.rate) {
+            return false;
+        }
+        let Some(t) = Tokens::of(&self.group) else { return false };
+        // Few drops stand where they will; many leave no packet unharmed that comes too soon.
+        (self.share < 0.05 && t.empty < 0.5) || (self.by_loss && self.share >= SCATTERED && t.scattered())
+    }
+
+    /// Datagrams that went clearly faster at first: what a bucket held, or a sender that had to learn the rate. Whoever plays a stream does not.
+    fn eager(&self) -> bool {
+        self.datagrams && self.group.iter().all(|l| opening(l) >= EAGER * self.p.rate / self.group.len() as f64)
     }
 
     /// Half the interval of the rate, as a share of it.
@@ -285,9 +339,15 @@ impl Measured<'_> {
     pub fn alone_hit(&self) -> bool {
         let (p, c) = (&self.p, &self.controls);
         let waits = self.queue.usual - self.queue.base;
-        let by_drops = (p.episodes >= 4 || (p.episodes > 0 && self.share >= 0.05)) && self.spared(0.5);
+        let by_drops = (p.episodes >= 4 || ((p.episodes > 0 || p.fell) && self.share >= 0.05)) && self.spared(0.5);
         let by_queue = self.queue.grown() && c.queued < 0.5 * waits;
         if self.queue.grown() { by_queue && (p.episodes < 4 || by_drops) } else { by_drops }
+    }
+
+    /// Many short flows, each slower than all they are compared with.
+    fn apart(&self) -> bool {
+        let (n, m) = (self.controls.own.len(), self.controls.others.len());
+        n >= 5 && m >= 5 && self.p.episodes >= 16 && self.controls.chance().is_some_and(|p| p < APART)
     }
 
     fn strong(&self) -> bool {
@@ -299,11 +359,16 @@ impl Measured<'_> {
         let total: u64 = self.group.iter().map(|l| l.pace.total()).sum();
         let controls = &self.controls;
         if self.datagrams {
-            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= 8;
+            let windows = if self.eager() { 5 } else { 8 };
+            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= windows;
             return enough.then_some(Grade::Possible);
         }
         if controls.fast == 0 {
-            return (self.strong() && self.p.seconds() >= ALONE && total >= 500_000 && controls.present == 0).then_some(Grade::Possible);
+            let (exact, seconds) = (self.p.tokens.is_some() && self.mechanism == "policing", self.p.seconds());
+            let long = (seconds >= ALONE && total >= 500_000) || (exact && seconds >= ALONE_TOKENS && total >= 150_000);
+            // Others were there but asked for too little to be compared by rate: then at least they lose nothing.
+            let apart = controls.present == 0 || (exact && self.alone_hit() && self.share >= 0.03);
+            return (self.strong() && long && apart).then_some(Grade::Possible);
         }
         // What only the sender's numbering tells of drops needs a rate that is the more even.
         let told = self.losses.hidden * 2 <= self.losses.before + self.losses.beyond || self.p.one_rate_despite_loss();
@@ -311,7 +376,7 @@ impl Measured<'_> {
         let both = self.group.iter().all(|l| l.flow.totals.client.packets > 0 && l.flow.totals.server.packets > 0);
         let proven = both
             && told
-            && self.strong()
+            && (self.strong() || self.apart())
             && controls.meanwhile >= 1
             && !self.extreme
             && !lossy
@@ -325,16 +390,34 @@ impl Measured<'_> {
     }
 }
 
+/// The rate of a lane in its first second.
+fn opening(l: &Lane<'_>) -> f64 {
+    let p = l.pace;
+    let bins = ((1.0 / p.width.as_secs()) as usize).max(1);
+    let bytes: u64 = p.before + p.passed.iter().take(bins).map(|b| u64::from(*b)).sum::<u64>();
+    bytes as f64 * 8.0 / (p.start.since(p.began).as_secs() + bins as f64 * p.width.as_secs())
+}
+
 /// The rate of one flow where each of several that go at once keeps the same rate for itself. Flows that share a bucket swing.
 fn each(group: &[Lane<'_>], p: &Plateau) -> Option<f64> {
-    let rates: Option<Vec<f64>> = group
-        .iter()
-        .map(|l| Plateau::of(std::slice::from_ref(l)).filter(|q| q.near >= 5 && q.deviation <= 0.05 * q.rate).map(|q| q.rate))
-        .collect();
-    let rates = rates.filter(|r| r.len() >= 2)?;
+    if group.len() < 2 {
+        return None;
+    }
+    let from = group.iter().map(|l| l.pace.start).max()?.max(p.from);
+    let to = group.iter().map(|l| l.pace.last).min()?.min(p.to);
+    let step = (10.0 * group.iter().map(Lane::rtt).fold(0.0, f64::max)).max(EACH_STEP);
+    let n = (to.since(from).as_secs() / step) as usize;
+    if n < origin::STRETCHES {
+        return None;
+    }
+    let shares: Vec<Vec<f64>> = group.iter().map(|l| origin::stretches(std::slice::from_ref(l), from, step, n)).collect();
+    if shares.iter().any(|s| origin::variation(s) > EACH_SWING) {
+        return None;
+    }
+    let rates: Vec<f64> = shares.iter().map(|s| s.iter().sum::<f64>() * 8.0 / (n as f64 * step)).collect();
     let (low, high) = rates.iter().fold((f64::MAX, f64::MIN), |(a, z), r| (a.min(*r), z.max(*r)));
     let sum: f64 = rates.iter().sum();
-    (high <= 1.05 * low && (sum - p.rate).abs() <= 0.1 * p.rate).then_some(sum / rates.len() as f64)
+    (high <= 1.08 * low && (sum - p.rate).abs() <= 0.1 * p.rate).then_some(sum / rates.len() as f64)
 }
 
 /// Whether the capture lost packets that might pass for drops. That it began in the middle of a flow is no loss.
@@ -361,7 +444,9 @@ fn judge(scene: &Scene<'_>, m: Measured<'_>) -> Option<Finding> {
 pub(super) fn mechanism(p: &Plateau, queue: &Queue, losses: &Losses, share: f64, slowed: bool, datagrams: bool) -> Option<&'static str> {
     let even = queue.paced > 0.9 && queue.bursts < 0.025;
     if datagrams {
-        return Some(if even { "shaping" } else { "policing" });
+        // What a policer lets through comes in the sender's own bursts.
+        let smooth = queue.paced >= 0.5 && queue.bursts <= 0.35;
+        return Some(if even || smooth { "shaping" } else { "policing" });
     }
     // With one packet in flight a receiver sees no hole, only the pause; then what was dropped before must do.
     let hidden = p.windows >= 6 && p.high - p.low <= 0.1 * p.rate && losses.before > losses.beyond && losses.share() >= 0.05;
@@ -372,7 +457,7 @@ pub(super) fn mechanism(p: &Plateau, queue: &Queue, losses: &Losses, share: f64,
     let behind = losses.before > losses.beyond;
     match () {
         () if behind && queue.paced >= 0.94 && queue.bursts <= 0.03 => (dropping || queue.grown()).then_some("shaping"),
-        () if queue.grown() && behind && queue.paced < 0.78 => dropping.then_some("policing"),
+        () if queue.grown() && behind && queue.paced < if queue.doubtful() { 0.92 } else { 0.78 } => dropping.then_some("policing"),
         () if queue.grown() => Some("shaping"),
         () if dropping || warned => Some("policing"),
         () => None,

@@ -137,7 +137,7 @@ impl Series {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub from: usize,
     pub to: usize,

@@ -55,8 +55,15 @@ pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> F
 
 /// Puts the figures into a finding.
 pub(super) fn measured(found: &mut Finding, scene: &Scene<'_>, m: &Measured<'_>, scope: Scope) {
-    // Before the dropper, datagrams that were dropped cannot be told from those that passed.
-    let passed = !(m.datagrams && m.side == Side::Server && scene.vantage() == Vantage::Server);
+    // Before the dropper, datagrams that were dropped cannot be told from those that passed; on the path it may be so, and then their rate swings.
+    let swings = m.p.high - m.p.low > 0.15 * m.p.rate;
+    let passed = !(m.datagrams
+        && m.side == Side::Server
+        && match scene.vantage() {
+            Vantage::Server => true,
+            Vantage::Mid => swings,
+            _ => false,
+        });
     found.rate_bps = passed.then_some(m.each.unwrap_or(m.p.rate).round() as u64);
     found.throttle = passed.then(|| Box::new(figures(m, scope)));
     found.flows = m.group.iter().map(|l| l.flow.id).collect();
@@ -176,7 +183,7 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
         let why = format!(
             "{} other flows of this client reached {} times this rate while it lasted, and {:.0} % of the time the line was less than half used",
             c.meanwhile,
-            controls::FASTER,
+            c.faster,
             m.free * 100.0
         );
         w.excluded("slow or shared line", why);
@@ -237,7 +244,7 @@ fn server_line(m: &Measured<'_>, elsewhere: Option<&str>, w: &mut Weigh) {
         return;
     }
     match () {
-        () if fastest >= controls::FASTER * p.rate => {
+        () if fastest >= 3.0 * p.rate => {
             w.excluded(CAUSE, format!("it carried {} for a moment before the limit took hold", bps(fastest)));
         }
         () if p.before.is_some_and(|b| b > 1.5 * p.rate) => w.excluded(CAUSE, "the same flow was faster before"),

@@ -3,18 +3,19 @@
 use super::{ThrottlingGeneral, ThrottlingRate};
 use crate::detect::Detector;
 use crate::model::finding::{Finding, Grade};
-use crate::model::flow::{Closed, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
+use crate::model::flow::{Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{Label, LabelFacts, LabelGrade};
 use crate::model::note::{ClientHello, Fact, Note, Notes};
 use crate::model::pace::{BINS, Pace};
-use crate::model::scene::{Kin, Scene};
+use crate::model::scene::{Index, Kin, Scene};
 use crate::model::seq::Pos;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::{SourceFacts, Vantage};
 use crate::model::throttle::Scope;
 use crate::model::time::{Span, Time};
+use std::sync::Arc;
 
 /// Bins of 80 ms: the whole is 20 s.
 const WIDTH: f64 = 0.08;
@@ -169,17 +170,21 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
             role_basis: RoleBasis::Syn,
             first,
             last: Moment { frame: first.frame, ts: pace.last },
-            totals: PerSide { client: totals, server: totals },
+            detail: Detail {
+                totals: PerSide { client: totals, server: totals },
+                tcp: Some(Box::new(tcp)),
+                ladder: Ladder::default(),
+                icmp: Vec::new(),
+            }
+            .into(),
             app: Some("tls"),
-            tcp: Some(Box::new(tcp)),
             pace: PerSide { client: None, server: Some(Box::new(pace)) },
-            ladder: Ladder::default(),
             notes,
-            icmp: Vec::new(),
             owner: None,
             closed: Closed::CaptureEnd,
             outcome: Outcome::Ok,
             stage: Stage::None,
+            nearest: None,
         }));
     }
     let mut source = SourceFacts::default();
@@ -208,10 +213,8 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
 }
 
 fn judge(c: &Capture) -> Vec<Finding> {
-    let mut kin = Kin { flows: &c.flows, labels: &c.labels, ..Kin::default() };
-    for (i, f) in c.flows.iter().enumerate() {
-        kin.by_client.entry(f.client.ip).or_default().push(i as u32);
-        kin.by_server.entry(f.server.ip).or_default().push(i as u32);
+    let mut kin = Kin { flows: &c.flows, labels: &c.labels, index: Arc::new(Index::of(&c.flows)) };
+    for f in &c.flows {
         let rtt = f.tcp.as_deref().and_then(|t| t.rtt_server).unwrap();
         kin.rtt.insert(f.server.ip, (rtt, 1));
     }

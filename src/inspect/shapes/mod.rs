@@ -5,6 +5,7 @@
 
 mod discord;
 mod dnscrypt;
+mod echoed;
 mod ike;
 mod imo;
 mod irc;
@@ -48,6 +49,8 @@ const PIECES_MAX: usize = 24;
 enum Verdict {
     /// It is not this.
     No,
+    /// It began as this, and then went on as this never does.
+    Broken,
     /// Too early to say.
     Wait,
     /// It looks like this, from one side; the other side may still prove it.
@@ -104,11 +107,15 @@ const DATAGRAMS: &[DatagramJudge] = &[
     l2tp::judge,
     dnscrypt::judge,
     discord::judge,
+    echoed::discord,
+    echoed::whatsapp,
+    echoed::viber,
     reflector::ping,
     reflector::port,
     reflector::media,
     viber::call,
     zoom::judge,
+    zoom::media,
     imo::judge,
     line::judge,
     oicq::judge,
@@ -261,7 +268,9 @@ impl Streams {
 #[derive(Default)]
 struct Dismissed {
     no: u32,
-    told: u64,
+    /// Judges that have told how it began.
+    begun: u32,
+    told: u128,
 }
 
 impl Dismissed {
@@ -271,7 +280,7 @@ impl Dismissed {
 
     /// True the first time.
     fn tell(&mut self, shape: Shape) -> bool {
-        let bit = 1u64.checked_shl(shape as u32).unwrap_or(0);
+        let bit = 1u128.checked_shl(shape as u32).unwrap_or(0);
         let new = self.told & bit == 0;
         self.told |= bit;
         new
@@ -286,8 +295,15 @@ impl Dismissed {
             }
             match ask(*judge) {
                 Verdict::No => self.no |= bit,
+                Verdict::Broken => {
+                    self.no |= bit;
+                    if self.begun & bit != 0 && found.is_none() && self.tell(Shape::Broken) {
+                        found = Some(Shape::Broken);
+                    }
+                }
                 Verdict::Wait => {}
                 Verdict::Sofar(shape) => {
+                    self.begun |= bit;
                     if found.is_none() && self.tell(shape) {
                         found = Some(shape);
                     }

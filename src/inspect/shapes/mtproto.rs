@@ -59,7 +59,7 @@ pub(super) fn obfuscated(h: &Heads) -> Verdict {
     match frames(&open, INIT, transport) {
         Some(0) => Verdict::Sofar(Shape::TgObfs2),
         Some(_) => Verdict::Yes(Shape::TgObfs2Frames),
-        None => Verdict::No,
+        None => Verdict::Broken,
     }
 }
 

@@ -113,27 +113,38 @@ pub(super) fn stream(h: &Heads) -> Verdict {
 
 /// Reset, answer and acknowledgement with tls-auth, behind the XOR patch: lengths, and what any mask leaves: the first byte of each packet
 /// meets the same byte of the mask, so the differences of the three opcodes stay. (Patch of Tunnelblick; nDPI 3b1286a: openvpn_obfuscated.pcapng.)
-fn masked(reset: (u8, usize), answer: (u8, usize), ack: (u8, usize)) -> bool {
+fn masked(reset: (u8, usize), answer: (u8, usize), ack: (u8, usize), same_session: bool) -> bool {
+    // Without authentication the lengths say less; there the client's session must stay what it was, whatever the mask.
+    let bare = same_session && (reset.1, answer.1, ack.1) == (14, 26, 22);
     // opcode, session, HMAC, packet number and time, count of acknowledgements; then number of the message, or the peer's session too.
-    let lengths = HMACS.iter().skip(1).any(|hmac| {
-        let plain = hmac.saturating_add(22);
-        reset.1 == plain && answer.1 == plain.saturating_add(12) && ack.1 == plain.saturating_add(8)
-    });
+    let lengths = bare
+        || HMACS.iter().skip(1).any(|hmac| {
+            let plain = hmac.saturating_add(22);
+            reset.1 == plain && answer.1 == plain.saturating_add(12) && ack.1 == plain.saturating_add(8)
+        });
     const P_ACK: u8 = 5 << 3;
     lengths && reset.0 ^ answer.0 == CLIENT_V2 ^ SERVER_V2 && reset.0 ^ ack.0 == CLIENT_V2 ^ P_ACK && reset.0 != CLIENT_V2
 }
 
+/// Length of a reset under a mask.
+fn masked_reset(len: usize) -> bool {
+    len == 14 || HMACS.iter().skip(1).any(|hmac| hmac.saturating_add(22) == len)
+}
+
 pub(super) fn masked_datagrams(t: &Talk<'_>) -> Verdict {
     let first = |g: &super::Gram| Some((*g.bytes.first()?, g.len));
-    let Some(reset) = t.before.iter().find(|g| g.side == Side::Client).and_then(first) else {
-        let possible = t.before.is_empty() && t.side == Side::Client && HMACS.iter().skip(1).any(|h| h.saturating_add(22) == t.len);
+    let Some(asked) = t.before.iter().find(|g| g.side == Side::Client) else {
+        let possible = t.before.is_empty() && t.side == Side::Client && masked_reset(t.len);
         return if possible { Verdict::Wait } else { Verdict::No };
     };
+    let Some(reset) = first(asked) else { return Verdict::No };
     let Some(answer) = t.before.iter().find(|g| g.side == Side::Server).and_then(first) else { return Verdict::Wait };
     let Some(own) = t.bytes.first() else { return Verdict::No };
+    let session = part(t.bytes, 1, 8);
+    let same = session.is_some_and(super::varied) && session == part(&asked.bytes, 1, 8);
     // Resets may be repeated before the answer comes.
     match t.side {
-        Side::Client if masked(reset, answer, (*own, t.len)) => Verdict::Yes(Shape::OpenVpnXor),
+        Side::Client if masked(reset, answer, (*own, t.len), same) => Verdict::Yes(Shape::OpenVpnXor),
         _ if t.before.len() > 8 => Verdict::No,
         _ => Verdict::Wait,
     }
@@ -147,11 +158,14 @@ pub(super) fn masked_stream(h: &Heads) -> Verdict {
         Some((byte(head, at.saturating_add(2))?, len))
     };
     let Some(reset) = packet(Side::Client, 0) else { return Verdict::Wait };
-    if !HMACS.iter().skip(1).any(|hmac| hmac.saturating_add(22) == reset.1) || !h.ends(Side::Client, reset.1.saturating_add(2)) {
+    if !masked_reset(reset.1) || !h.ends(Side::Client, reset.1.saturating_add(2)) {
         return Verdict::No;
     }
-    let (Some(answer), Some(ack)) = (packet(Side::Server, 0), packet(Side::Client, reset.1.saturating_add(2))) else {
+    let next = reset.1.saturating_add(2);
+    let (Some(answer), Some(ack)) = (packet(Side::Server, 0), packet(Side::Client, next)) else {
         return Verdict::Wait;
     };
-    if masked(reset, answer, ack) { Verdict::Yes(Shape::OpenVpnXor) } else { Verdict::No }
+    let session = part(&h.client, 3, 8);
+    let same = session.is_some_and(super::varied) && session == part(&h.client, next.saturating_add(3), 8);
+    if masked(reset, answer, ack, same) { Verdict::Yes(Shape::OpenVpnXor) } else { Verdict::No }
 }

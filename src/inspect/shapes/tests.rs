@@ -388,6 +388,9 @@ mod mtproto {
         assert_eq!(tcp(&[(C, obfuscated(0xef, &[0; 40]))]), [], "a frame of nothing");
         assert_eq!(tcp(&[(C, obfuscated(0xaa, &abridged(&message(216))))]), []);
         assert_eq!(tcp(&[(C, noise(9, 281)), (S, noise(1, 105))]), []);
+        // Told already, it is said to be broken.
+        let first = obfuscated(0xee, &counted(&message(281)));
+        assert_eq!(tcp(&[(C, first[..64].to_vec()), (C, first[64..].to_vec())]), [Shape::TgObfs2, Shape::Broken]);
     }
 
     #[test]
@@ -651,6 +654,16 @@ mod around {
         assert_eq!(udp(1194, &[said[0].clone(), said[1].clone(), (C, changed(&said[2].1, 0))]), [], "another opcode");
         assert_eq!(udp(1194, &[said[0].clone(), said[1].clone(), (C, said[2].1[..93].to_vec())]), [], "another length");
         assert_eq!(udp(1194, &[(C, reset), (S, answer), (C, ack)]), [], "in clear it is held to every byte");
+        // Without authentication only lengths, opcodes and the session are left.
+        let (session, peer) = (noise(4, 8), noise(5, 8));
+        let reset = cat(&[&[0x38], &session, &[0; 5]]);
+        let answer = cat(&[&[0x40], &peer, &[1], &[0; 4], &session, &[0; 4]]);
+        let ack = cat(&[&[0x28], &session, &[1], &[0; 4], &peer]);
+        let bare = [(C, mask(&reset)), (S, mask(&answer)), (C, mask(&ack))];
+        assert_eq!(udp(1194, &bare), [Shape::OpenVpnXor]);
+        let stream: Vec<Said> = bare.iter().map(|(s, p)| (*s, framed(p))).collect();
+        assert_eq!(tcp(&stream), [Shape::OpenVpnXor]);
+        assert_eq!(udp(1194, &[bare[0].clone(), bare[1].clone(), (C, changed(&bare[2].1, 3))]), [], "another session");
     }
 
     #[test]
@@ -728,5 +741,60 @@ proptest! {
         prop_assert_eq!(udp(40_456, &said), []);
         // Except the one that means just this.
         prop_assert!(tcp(&said).iter().all(|s| *s == Shape::Opaque));
+    }
+}
+
+mod echoed {
+    use super::*;
+
+    #[test]
+    fn discord_keepalives_come_back() {
+        let word = |n: u32| cat(&[&[0x13, 0x37, 0xca, 0xfe], &n.to_le_bytes()]);
+        assert_eq!(udp(50_001, &[(C, noise(1, 90)), (C, word(0x1a9)), (S, word(0x1a9))]), [Shape::DiscordKeepalive]);
+        assert_eq!(udp(50_001, &[(C, word(1)), (S, word(2))]), [], "another counter");
+        assert_eq!(udp(50_001, &[(C, word(1)), (C, word(1))]), [], "from the same side");
+        assert_eq!(udp(50_001, &[(C, cat(&[&word(1), &[0]])), (S, cat(&[&word(1), &[0]]))]), []);
+    }
+
+    #[test]
+    fn a_relay_of_whatsapp_is_healthy() {
+        assert_eq!(udp(3478, &[(C, b"health".to_vec()), (S, b"OK".to_vec())]), [Shape::WaHealth]);
+        assert_eq!(udp(3478, &[(C, b"health".to_vec()), (C, b"OK".to_vec())]), []);
+        assert_eq!(udp(3478, &[(C, b"healthy".to_vec()), (S, b"OK".to_vec())]), []);
+        assert_eq!(udp(3478, &[(C, b"health".to_vec()), (S, b"OK.".to_vec())]), []);
+    }
+
+    #[test]
+    fn probes_of_viber_come_back() {
+        let time = 1_525_770_598_835u64.to_le_bytes();
+        let ask = |time: &[u8]| cat(&[&[0xed, 0xf6, 9, 0], time, &noise(2, 8)]);
+        let answer = |session: u8, time: &[u8]| cat(&[&[session, 0xf6, 0x0b, 0], time, &noise(3, 4), &[1, 0, 0], &[0; 15]]);
+        assert_eq!(udp(7985, &[(C, ask(&time)), (S, answer(0xed, &time))]), [Shape::ViberPing]);
+        assert_eq!(udp(7985, &[(C, ask(&time)), (S, answer(0xee, &time))]), [], "another session");
+        assert_eq!(udp(7985, &[(C, ask(&time)), (S, answer(0xed, &changed(&time, 1)))]), [], "another time");
+        assert_eq!(udp(7985, &[(C, ask(&noise(4, 8))), (S, answer(0xed, &noise(4, 8)))]), [], "no time at all");
+        let call = noise(5, 8);
+        let probe = cat(&[&[0x05, 0xb8, 0x19, 0], &call, &noise(6, 20), &[0, 0]]);
+        let found = cat(&[&[0x05, 0xb8, 0x1a, 0], &call, &noise(7, 8)]);
+        assert_eq!(udp(7987, &[(C, probe.clone()), (S, found.clone())]), [Shape::ViberPing]);
+        assert_eq!(udp(7987, &[(C, probe), (S, changed(&found, 6))]), []);
+    }
+
+    #[test]
+    fn media_of_zoom_in_the_middle() {
+        let media = |side: u8, kind: u8, at: usize, n: u16, source: u32| {
+            let head = cat(&[&[5], &n.to_be_bytes(), &noise(1, 4), &[side, kind]]);
+            let rtp = cat(&[&[0x90, 112], &n.to_be_bytes(), &noise(2, 4), &source.to_be_bytes(), &noise(u64::from(n), 40)]);
+            cat(&[&head, &noise(3, at - head.len()), &rtp])
+        };
+        let audio = |n| (C, media(0, 15, 27, n, 0x0100_0001));
+        let video = |n| (S, media(4, 16, 32, n, 0x0200_0001));
+        assert_eq!(udp(8801, &[audio(7), video(90), audio(8), video(91), video(92)]), [Shape::ZoomMedia]);
+        assert_eq!(udp(8801, &[audio(7), audio(8)]), [], "two are not enough");
+        assert_eq!(udp(8801, &[audio(7), audio(9000), audio(8)]), [], "a sequence that jumps");
+        let wrong = |n| (C, media(4, 15, 27, n, 1));
+        assert_eq!(udp(8801, &[wrong(1), wrong(2), wrong(3)]), [], "the server's direction from the client");
+        let other = |n: u16| (C, media(0, 15, 27, n, u32::from(n)));
+        assert_eq!(udp(8801, &[other(1), other(2), other(3)]), [], "three sources");
     }
 }

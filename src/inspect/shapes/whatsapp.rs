@@ -87,17 +87,18 @@ pub(super) fn judge(h: &Heads) -> Verdict {
     {
         return Verdict::No;
     }
-    let Some((sent, stands)) = chain(&h.client, at, old) else { return Verdict::No };
+    let Some((sent, stands)) = chain(&h.client, at, old) else { return Verdict::Broken };
     if sent == 0 {
         return Verdict::Wait;
     }
     if h.server.len() < 4 {
         return if h.ends(Side::Client, stands) { Verdict::Sofar(Shape::WaHello) } else { Verdict::Wait };
     }
+    // Whoever answers otherwise may not be the server: what the client began stands.
     if !opens(byte(&h.server, 3), 0x1a) {
         return Verdict::No;
     }
-    let Some((received, answer)) = chain(&h.server, 0, old) else { return Verdict::No };
+    let Some((received, answer)) = chain(&h.server, 0, old) else { return Verdict::Broken };
     let ends = h.ends(Side::Client, stands) && h.ends(Side::Server, answer);
     if received > 0 && ends && sent.saturating_add(received) >= FRAMES {
         return Verdict::Yes(Shape::WaStream);

@@ -159,7 +159,7 @@ impl<W: Output> Sink for Jsonl<W> {
         for (i, flow) in story.flows.iter().enumerate() {
             let label = story.labels.get(i).and_then(Option::as_ref);
             let dns_names = story.dns_names.get(i).map_or(&[][..], Vec::as_slice);
-            self.flow(flow, label, dns_names, None)?;
+            self.flow(&flow.aside(), label, dns_names, None)?;
         }
         for finding in &story.findings {
             self.finding(finding, &[story], None, None)?;
