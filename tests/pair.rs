@@ -82,6 +82,7 @@ fn findings_lead_to_packets_of_both_captures() {
     let sources: Vec<&str> = f["flows"].as_array().unwrap().iter().map(|x| &x["flow_id"].as_str().unwrap()[..2]).collect();
     assert!(sources.contains(&"s0") && sources.contains(&"s1"), "{sources:?}");
     assert_eq!(f["ends"][1]["verdict"], "missed");
+    assert_eq!(f["ooni_failure"], "connection_reset");
 }
 
 #[test]

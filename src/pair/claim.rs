@@ -94,7 +94,7 @@ impl Claim {
             innocent: self.innocent,
             control: self.control,
             needs: self.needs,
-            ooni_failure: None,
+            ooni_failure: ooni(view, s, self.kind, self.mechanism, self.direction),
             resembles: Vec::new(),
             throttle: None,
             deaths: Vec::new(),
@@ -129,6 +129,39 @@ pub fn dns_at<'a>(view: &View<'a>, s: &Strand<'_>, tap: Tap, frame: FrameNo) -> 
 /// The protocol recognised at either point.
 pub fn app(view: &View<'_>, s: &Strand<'_>) -> Option<&'static str> {
     records(view, s).iter().find_map(|(f, _)| f.app)
+}
+
+/// OONI's word for what the client met: that of its own capture if that says one of this flow, else what this does to a client.
+fn ooni(view: &View<'_>, s: &Strand<'_>, kind: Kind, mechanism: &str, direction: Direction) -> Option<&'static str> {
+    let near = s.near.unwrap_or(Tap::A);
+    let id = s.at(near).map(|f| f.id);
+    let said = || view.stories[near].findings.iter().filter(|f| f.kind == kind && id.is_some_and(|id| f.flows.contains(&id)));
+    if let Some(word) = said().find_map(|f| f.ooni_failure) {
+        return Some(word);
+    }
+    match (kind, mechanism) {
+        (Kind::RstInjection, "late") => None,
+        // What reaches the server only, the client may never hear of.
+        (Kind::RstInjection, _) if direction == Direction::C2s => None,
+        (Kind::RstInjection, "on_syn") => Some("connection_refused"),
+        (Kind::RstInjection, "fin") => Some("eof_error"),
+        (Kind::RstInjection, _) => Some("connection_reset"),
+        (Kind::IpBlocking, "icmp") => Some("host_unreachable"),
+        (Kind::SniFiltering, "alert") => Some("ssl_failed_handshake"),
+        (Kind::DnsInjection, "nxdomain") => Some("dns_nxdomain_error"),
+        (Kind::DnsInjection, "drop") => Some("generic_timeout_error"),
+        (Kind::UdpBlocking, "media_cut") | (Kind::DnsInjection, _) => None,
+        (
+            Kind::SniFiltering
+            | Kind::ConnectionFreeze
+            | Kind::IpBlocking
+            | Kind::QuicBlocking
+            | Kind::UdpBlocking
+            | Kind::ProtocolBlocking,
+            _,
+        ) => Some("generic_timeout_error"),
+        _ => None,
+    }
 }
 
 fn target(view: &View<'_>, s: &Strand<'_>) -> Target {

@@ -208,7 +208,7 @@ pub fn never_asked(view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], 
 
 /// The server's own answer to the same DNS question.
 pub fn other_answer(view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], up: Tap, far_tap: Tap) -> Option<(FrameNo, u16)> {
-    let forged = found.iter().find_map(|f| claim::dns_at(view, s, far_tap, f.item.d.frame))?;
+    let forged = found.iter().find_map(|f| claim::dns_at(view, s, far_tap, f.item.d.frame).filter(|m| m.response))?;
     let near = &s.lane[Side::Server].near;
     near.iter().find_map(|n| {
         let m = claim::dns_at(view, s, up, n.d.frame)?;
