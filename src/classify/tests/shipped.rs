@@ -21,7 +21,7 @@ fn names_of_each_service() {
         ("content.cdn.viber.com", "viber media"), ("obs-jp.line-apps.com", "line media"), ("legy-jp.line-apps.com", "line chat"),
         ("servicewechat.com", "wechat web"), ("q1.qlogo.cn", "qq media"), ("wx.qlogo.cn", "wechat media"), ("v.qq.com", ""), ("i.gtimg.com", "qq web"),
         ("teams.cloud.microsoft", "teams chat"), ("eu-api.relay.teams.microsoft.com", "teams call"), ("web-chat-e2ee.facebook.com", "messenger chat"),
-        ("irc.libera.chat", "irc chat"), ("cdn.privateinternetaccess.com", "vpn_service -"), ("sun9-1.vkuserphoto.ru", "vk media"), ("cdn4.cdn-telegram.org", "telegram media"), ("tdesktop.com", "telegram web"),
+        ("irc.libera.chat", "irc chat"), ("doh-de.blahdns.com", "doh -"), ("ns0.fdn.fr", "doh -"), ("www.fdn.fr", ""), ("dsn4.d.skype.net", "skype chat"), ("cdn.privateinternetaccess.com", "vpn_service -"), ("sun9-1.vkuserphoto.ru", "vk media"), ("cdn4.cdn-telegram.org", "telegram media"), ("tdesktop.com", "telegram web"),
         ("chat.signal.org", "signal chat"), ("grpc.chat.signal.org", "signal chat"), ("cdn.signal.org", "signal media"), ("sfu.voip.signal.org", "signal call"),
         ("textsecure-service.whispersystems.org", "signal chat"), ("api.oneme.ru", "max chat"), ("iu.oneme.ru", "max media"), ("web.max.ru", "max web"),
         ("botapi.max.ru", "max api"), ("facetime.apple.com", "facetime web"), ("query.ess.apple.com", "imessage api"),

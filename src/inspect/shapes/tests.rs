@@ -485,6 +485,19 @@ mod chats {
     }
 
     #[test]
+    fn irc_in_the_middle() {
+        let said = b":irc.example.org 372 someone :- Welcome\r\n:other!u@host.example PRIVMSG #room :hello there\r\nPING :irc.example.org\r\n:x!y@z JOI".to_vec();
+        assert_eq!(tcp(&[(S, said.clone())]), [Shape::Irc]);
+        assert_eq!(tcp(&[(C, said.clone())]), [Shape::Irc], "whoever is thought to be the server");
+        assert_eq!(tcp(&[(S, said[..70].to_vec()), (S, said[70..].to_vec())]), [Shape::Irc]);
+        assert_eq!(
+            tcp(&[(S, b":1 2 3\r\n:irc.example.org 372 x :-\r\n:irc.example.org 372 x :-\r\n:irc.example.org 372 x :-\r\n".to_vec())]),
+            []
+        );
+        assert_eq!(tcp(&[(S, b":irc.example.org 372 x :-\r\n:irc.example.org 372 x :-\r\n".to_vec())]), [], "two lines");
+    }
+
+    #[test]
     fn irc() {
         let join = |text: &str| vec![(C, text.as_bytes().to_vec())];
         assert_eq!(tcp(&join("NICK someone\r\nUSER someone 0 * :Some One\r\n")), [Shape::Irc]);
