@@ -4,6 +4,8 @@
     benches/table.py              builds, makes the captures under target/bench, five runs of each command in turn, writes the table
     benches/table.py --runs 3     fewer runs
     benches/table.py FILE...      measures these captures and prints, without writing
+    benches/table.py --write FILE...      the same, and writes
+    benches/table.py --profile fast       with a build that is quick to make; the table says so
 
 Each round runs every command once, so that a machine that slows down slows all of them; figures are medians. Peers are measured if installed.
 """
@@ -56,7 +58,8 @@ def measure(floor, ours, files, runs):
         size = os.path.getsize(file) / 2**20
         todo = commands(floor, ours, file)
         seen = {name: [] for name in todo}
-        for command in todo.values():
+        # With one run of each there is nothing to be warmed up for: the floor comes first and reads the file.
+        for command in todo.values() if runs > 1 else ():
             run(command)
         for _ in range(runs):
             for name, command in todo.items():
@@ -70,6 +73,10 @@ def measure(floor, ours, files, runs):
             peak = max(0, peak - size) if mapped else peak
             lines.append(f"| {pathlib.Path(file).stem} | {name} | {cpu:.2f} | {cpu / least:.1f} | {wall:.2f} | {peak:,.0f} |")
     return lines
+
+
+def how(runs):
+    return "one run of each in turn" if runs == 1 else f"medians of {runs} runs in turn"
 
 
 def many(ours, file):
@@ -86,18 +93,24 @@ def many(ours, file):
 
 def main():
     args = sys.argv[1:]
-    runs = 5
-    if "--runs" in args:
-        at = args.index("--runs")
-        runs = int(args[at + 1])
+
+    def option(name, default):
+        if name not in args:
+            return default
+        at = args.index(name)
+        value = args[at + 1]
         del args[at : at + 2]
-    subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=ROOT, check=True)
-    built = subprocess.run(
-        ["cargo", "bench", "--no-run", "--bench", "floor", "--bench", "pipeline"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stderr
+        return value
+
+    runs, profile = int(option("--runs", 5)), option("--profile", "release")
+    write = not [a for a in args if a != "--write"] or "--write" in args
+    args = [a for a in args if a != "--write"]
+    subprocess.run(["cargo", "build", "--profile", profile, "--quiet"], cwd=ROOT, check=True)
+    benches = ["cargo", "bench", "--no-run", "--profile", "bench" if profile == "release" else profile, "--bench", "floor", "--bench", "pipeline"]
+    built = subprocess.run(benches, cwd=ROOT, check=True, capture_output=True, text=True).stderr
     tools = {line.split("(")[1].rstrip(")").split("/")[-1].rsplit("-", 1)[0]: line.split("(")[1].rstrip(")") for line in built.splitlines() if "Executable" in line}
     floor, pipeline = (str(ROOT / tools[t]) for t in ("floor", "pipeline"))
-    ours = str(ROOT / "target/release/tamperscope")
+    ours = str(ROOT / "target" / profile / "tamperscope")
     files = args
     if not files:
         folder = ROOT / "target/bench"
@@ -105,7 +118,7 @@ def main():
         if not all(os.path.exists(f) for f in files):
             subprocess.run([pipeline, "make", str(folder)], check=True)
     lines = [
-        f"{os.cpu_count()} processors ({platform.machine()}), load at the beginning {os.getloadavg()[0]:.1f}; medians of {runs} runs in turn. Memory is the peak in MiB; of programs that map the file, what lies beyond the file.",
+        f"{os.cpu_count()} processors ({platform.machine()}), load at the beginning {os.getloadavg()[0]:.1f}; {how(runs)}, `{profile}` profile. Memory is the peak in MiB; of programs that map the file, what lies beyond the file.",
         "",
         "| capture | command | CPU s | × floor | wall s | MiB |",
         "|---|---|---:|---:|---:|---:|",
@@ -119,7 +132,7 @@ def main():
     ]
     text = "\n".join(lines)
     print(text)
-    if not args:
+    if write:
         page = ROOT / "benches/README.md"
         old = page.read_text()
         head, rest = old.split(BEGIN, 1)

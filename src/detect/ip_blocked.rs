@@ -86,7 +86,9 @@ impl Detector for SynSilent {
         }
         let known = known(scene);
         let long = tries.long > 0;
-        let enough = if known { long || (tries.attempts >= 2 && tries.syns >= 4) } else { long && tries.attempts >= 2 };
+        // One short attempt is enough only beside others at unrelated places that all met the same silence.
+        let crowd = if known && !long && tries.syns >= 3 { silent_together(scene) } else { 0 };
+        let enough = if known { long || (tries.attempts >= 2 && tries.syns >= 4) || crowd >= CROWD } else { long && tries.attempts >= 2 };
         if !enough || silence::knocking(scene) || sibling_answered(scene) || super::allowlist::explains(scene) {
             return None;
         }
@@ -113,6 +115,9 @@ impl Detector for SynSilent {
             );
         } else {
             needs.push("another port of the same address");
+        }
+        if crowd >= CROWD {
+            w.fact(1.0, "addresses in unrelated networks were silent at the same time", format!("{crowd} networks"), "-", &[]);
         }
         around.weigh_line(&mut w);
         w.excluded("scan or peer-to-peer network", "this client does not meet silence at many addresses");
@@ -149,6 +154,23 @@ fn claim(grade: Grade, direction: Option<Direction>, started: Time) -> Claim {
         started,
         ooni_failure: Some("generic_timeout_error"),
     }
+}
+
+/// Networks beside this one that must be silent at the same time.
+const CROWD: usize = 3;
+
+/// Networks other than this flow's in which this client's SYNs to the same port were repeated in vain within a minute of this one.
+fn silent_together(scene: &Scene<'_>) -> usize {
+    let flow = scene.flow;
+    let mut networks = HashSet::new();
+    for f in scene.kin.with_client(flow.client.ip).filter(|f| f.outcome == Outcome::SilentSyn && f.server.port == flow.server.port) {
+        let repeated = f.tcp.as_deref().is_some_and(|t| t.side.client.syns >= 3);
+        if repeated && silence::public(f.server.ip) && f.first.ts.since(flow.first.ts).abs() <= Span::from_secs(60) {
+            networks.insert(silence::network(f.server.ip));
+        }
+    }
+    networks.remove(&silence::network(flow.server.ip));
+    networks.len()
 }
 
 /// All attempts of this client to reach this address.

@@ -188,13 +188,25 @@ pub(super) fn stalled_seen_from_the_server(scene: &Scene<'_>) -> Option<Finding>
     let (before, back) = all.split_at(all.len().saturating_sub(returned));
     let alone = before.iter().rev().take_while(|p| p.side == Side::Server).count();
     let (until, run) = before.split_at(before.len().saturating_sub(alone));
-    let (heard, back) = (until.last()?, back.first()?);
+    let (heard, back) = (until.last()?, back.first());
     let (first, last) = (run.first()?, run.last()?);
     let waited = last.ts.since(heard.ts);
     let bursts = silence::bursts(run.iter().map(|p| p.ts));
     // Longer than the client's path takes, and no pause of the client before: its NAT had not forgotten it.
     let paused = first.ts.since(heard.ts) > Span::from_secs(5);
-    if bursts < 4 || waited < Span::from_secs(2) || paused || !doubling(run) || back.ts.since(last.ts) > Span::from_secs(60) {
+    if bursts < 4 || waited < Span::from_secs(2) || paused || !doubling(run) {
+        return None;
+    }
+    let back = back.filter(|p| p.ts.since(last.ts) <= Span::from_secs(60));
+    // Or it asked for the same name anew: it had not gone away, though it may have dropped this connection.
+    let mut anew = Control::new("same_client_returned");
+    for f in scene.kin.with_client(flow.client.ip).filter(|f| f.id != flow.id && f.asked_name().is_some()) {
+        let soon = f.first.ts > heard.ts && f.first.ts.since(last.ts) < Span::from_secs(15);
+        if soon && f.asked_name() == flow.asked_name() {
+            anew.add(f.id, true);
+        }
+    }
+    if back.is_none() && anew.n == 0 {
         return None;
     }
     let around = Around::of(scene, heard.ts, last.ts);
@@ -210,19 +222,26 @@ pub(super) fn stalled_seen_from_the_server(scene: &Scene<'_>) -> Option<Finding>
         "an acknowledgement within a round trip",
         &frames,
     );
-    w.fact(
-        1.0,
-        "the client was there: it sent again later, on the same path",
-        format!("{} later", back.ts.since(last.ts)),
-        "-",
-        &[back.frame],
-    );
-    w.excluded("client that went away", "it was heard again from the same address and port");
-    w.excluded("lost NAT mapping", "it was heard again through the same mapping");
+    if let Some(back) = back {
+        w.fact(
+            1.0,
+            "the client was there: it sent again later, on the same path",
+            format!("{} later", back.ts.since(last.ts)),
+            "-",
+            &[back.frame],
+        );
+        w.excluded("client that went away", "it was heard again from the same address and port");
+        w.excluded("lost NAT mapping", "it was heard again through the same mapping");
+    } else {
+        w.fact(1.0, "the client asked for the same name anew meanwhile", format!("{} connections", anew.n), "-", &[]);
+        w.against(0.0, "client that went away", "it may have dropped this one connection without a word");
+    }
     w.excluded("packet loss", format!("{bursts} rounds in a row would all have to be lost"));
     around.weigh_line(&mut w);
-    let control = vec![around.other_name, around.same_name, around.alive];
-    let claim = claim("stalled", Grade::Possible, Some(Direction::S2c), heard.ts);
+    // Silent both ways, as far as this capture shows, unless the client was heard again.
+    let direction = if back.is_some() { Direction::S2c } else { Direction::Both };
+    let control = vec![anew, around.other_name, around.same_name, around.alive];
+    let claim = claim("stalled", Grade::Possible, Some(direction), heard.ts);
     Some(weigh::finding(scene, &claim, w, control, vec!["the same again", "a capture at the client"]))
 }
 
@@ -233,7 +252,7 @@ fn waited_in_vain(f: &FlowRecord) -> Option<u64> {
     if !quic || f.totals.server.packets < 10 || !(MIN_STALL..=MAX_STALL).contains(&f.totals.server.bytes) {
         return None;
     }
-    let onward: Vec<&Brief> = f.ladder.tail.iter().filter(|p| p.side == Side::Client && p.frame > heard.frame).collect();
+    let onward: Vec<&Brief> = f.ladder.iter().filter(|p| p.side == Side::Client && p.frame > heard.frame).collect();
     let last = onward.last()?;
     // Acknowledgements of what came; then nothing, and in the end one small packet: the goodbye.
     let late = onward.iter().filter(|p| p.ts.since(heard.ts) > Span::from_secs(1)).count();

@@ -176,8 +176,6 @@ macro_rules! numbers {
 numbers!(u8, u16, u32, u64, usize);
 
 /// Writes a struct field by field.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! pack_fields {
     ($($t:ty { $($f:ident),* $(,)? })*) => { $(
         impl $crate::model::pack::Pack for $t {
@@ -192,6 +190,7 @@ macro_rules! pack_fields {
         }
     )* };
 }
+pub(crate) use pack_fields;
 
 impl Pack for bool {
     #[inline]

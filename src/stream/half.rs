@@ -2,11 +2,10 @@
 
 use crate::model::event::Seen;
 use crate::model::flow::Moment;
-use crate::model::pack::{Pack, Reader, Writer};
+use crate::model::pack::{Pack, Reader, Writer, pack_fields};
 use crate::model::packet::Segment;
 use crate::model::seq::Pos;
 use crate::model::time::{Span, Time};
-use crate::pack_fields;
 use smallvec::SmallVec;
 
 /// Most separate ranges beyond a hole that are remembered.

@@ -1,7 +1,7 @@
 //! Zeek's `history` letters (Zeek, `base/protocols/conn/main.zeek`): upper case is the client.
 
+use crate::model::pack::pack_fields;
 use crate::model::side::{PerSide, Side};
-use crate::pack_fields;
 
 /// Letters written so far and how often each repeating one occurred.
 #[derive(Clone, Default)]

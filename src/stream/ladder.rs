@@ -1,7 +1,7 @@
 //! A flow's first and last packets: a bounded head, then a ring.
 
 use crate::model::flow::{Brief, LADDER_HEAD, LADDER_TAIL, Ladder};
-use crate::pack_fields;
+use crate::model::pack::pack_fields;
 
 pack_fields! {
     LadderBook { head, ring, at, after_head }

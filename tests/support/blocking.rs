@@ -61,7 +61,7 @@ pub fn conv(port: u16, server: &str, at_ms: i64) -> Conv {
 }
 
 /// A TLS 1.3 connection that goes well, with this much data at its end.
-fn fine_with(port: u16, server: &str, name: &str, at_ms: i64, bytes: usize) -> Vec<Sent> {
+pub fn fine_with(port: u16, server: &str, name: &str, at_ms: i64, bytes: usize) -> Vec<Sent> {
     let mut c = conv(port, server, at_ms);
     c.handshake().c2s(&hello(name, port)).ack_from_server();
     finish(&mut c, port, bytes);

@@ -1,7 +1,7 @@
 //! Built cases of what happens to names on their way: looked up, asked for, certified; and of services refused whole.
 
 use super::Dice;
-use super::blocking::{CLIENT, conv, fine, one_sided};
+use super::blocking::{CLIENT, conv, fine, fine_with, one_sided};
 use super::ladder::{Sent, Udp, merge};
 use super::say::{self, Hello, quic, server_hello};
 use super::shapes::cat;
@@ -35,6 +35,8 @@ pub fn cases() -> Vec<(&'static str, Vec<Sent>)> {
         ("quic-stalled-server-side", stalled(true)),
         ("clean-quic-client-gone", stalled(false)),
         ("quic-stalled-one-sided", one_sided(stalled(true))),
+        ("quic-stalled-client-side", given_up(true)),
+        ("clean-quic-left-idle", given_up(false)),
         ("quic-answer-dropped-server-side", begun_again(true)),
         ("clean-quic-answer-lost-twice", begun_again(false)),
     ]
@@ -311,6 +313,39 @@ fn stalled(client_there: bool) -> Vec<Sent> {
             }
         }
         all.push(u.done());
+    }
+    merge(all)
+}
+
+/// Two downloads of one name over QUIC stop after some 17 kB; the client waits ten seconds, each time, and gives up. The same name over TCP,
+/// and QUIC to another server, bring more. Or the second download brings twice as much: answers of different length, left idle.
+fn given_up(cut: bool) -> Vec<Sent> {
+    let mut all = Vec::new();
+    let talks = [
+        ("203.0.113.100:443", "www.example.net", 0, 14),
+        ("203.0.113.101:443", "www.example.org", 500, 40),
+        ("203.0.113.100:443", "www.example.net", 12_000, if cut { 14 } else { 28 }),
+    ];
+    for (i, (server, name, at, packets)) in (0_u16..).zip(talks) {
+        let seed = u64::from(i);
+        let mut dice = Dice::new(260 + seed);
+        let mut u = Udp::new(&format!("{CLIENT}:{}", 52_100 + i), server).at_ms(at);
+        let (id, scid, sid) = (dice.bytes(8), dice.bytes(4), dice.bytes(8));
+        let hello = Hello { alpn: vec!["h3"], quic: true, seed: 270 + seed, ..Hello::to(name) }.message();
+        u.c2s(&quic::initial(true, &id, &id, &scid, 0, &quic::crypto(0, &hello), 1250));
+        let answer = cat(&[&quic::ack(0), &quic::crypto(0, &server_hello(9, false))]);
+        let mut flight = quic::initial(false, &id, &scid, &sid, 0, &answer, 200);
+        flight.extend(quic::handshake(&scid, &sid, 960, 10));
+        u.s2c(&flight).c2s(&quic::short(&sid, 60, 11));
+        for n in 0..packets {
+            u.s2c(&quic::short(&scid, 1_180, 20 + n)).c2s(&quic::short(&sid, 33, 70 + n));
+        }
+        u.after_ms(9_700).c2s(&quic::short(&sid, 30, 99));
+        all.push(u.done());
+    }
+    all.push(fine_with(52_110, "203.0.113.100:443", "www.example.net", 3_000, 36_000));
+    for i in 0..8_u16 {
+        all.push(fine(52_120 + i, "198.51.100.94:443", "www.example.com", 2_000 + 2_300 * i64::from(i)));
     }
     merge(all)
 }
