@@ -53,8 +53,7 @@ impl Ends {
         match () {
             () if self.held > 0.2 || self.shut > 0.1 || self.zero > 0 || narrow => Some(Limiter::ReceiveWindow),
             () if self.sender_seen && self.idle > 0.3 && losses < 0.1 => Some(Limiter::Application),
-            // Where packets wait and come evenly, it is the queue that lets the receiver rest between two of them.
-            () if self.idle > 0.5 && losses < 0.03 && !(queue.grown() && queue.paced > 0.9) => Some(Limiter::Application),
+            () if self.idle > 0.5 && losses < 0.03 => Some(Limiter::Application),
             () => None,
         }
     }
