@@ -29,6 +29,9 @@ const TRUTH: &[(&str, &[&str])] = &[
     ("dot-dropped", &["dot"]),
     ("dot-one-sided", &["dot"]),
     ("clean-dot-refused", &["dot"]),
+    ("doq-dropped", &["doq"]),
+    ("doq-one-sided", &["doq"]),
+    ("clean-doq-lost-once", &["doq"]),
     ("shape-obfuscated", &["amneziawg", "openvpn", "softether", "telegram"]),
 ];
 
