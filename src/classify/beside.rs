@@ -6,6 +6,7 @@ use super::weigh::{Beside, COMPANION, Companion, MISISSUED, Match, Matches, Near
 use crate::model::flow::FlowRecord;
 use crate::model::label::{EvidenceClass, Role};
 use crate::model::note::Fact;
+use crate::model::side::Side;
 use crate::model::time::Span;
 
 /// A flow with more answer than this is used, not probed, bytes.
@@ -86,7 +87,7 @@ impl Book {
                 });
             }
         }
-        let Some(name) = flow.asked_name().filter(|_| flow.totals.server.payload <= PROBE_MAX) else { return };
+        let Some(name) = flow.asked_name().filter(|_| flow.payload(Side::Server) <= PROBE_MAX) else { return };
         for (prober, r) in &self.probes {
             let Some((by, rule)) = self.services.get(*prober).and_then(|s| Some((&*s.info.id, s.probes.get(*r)?))) else { continue };
             if !rule.names.iter().any(|n| **n == *name) || within(by, rule.within).is_none() {

@@ -22,6 +22,19 @@ struct Burst {
 
 /// The frame that completed the pattern, if the flow shows it.
 pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
+    // A flow of fewer packets than the pattern has is not even opened.
+    let (gist, spoken) = (flow.gist(), usize::from(flow.gist().spoken));
+    let enough = match pattern {
+        Pattern::Sizes { sizes, .. } => spoken >= sizes.len(),
+        Pattern::Residue { bursts, .. } => spoken >= usize::from(*bursts),
+        Pattern::Period { times, .. } => gist.packets.client.max(gist.packets.server) >= u32::from(*times),
+        Pattern::Media { .. } => gist.packets.client > 0 && gist.packets.server > 0,
+        Pattern::PayloadTypes { .. } => true,
+        Pattern::Nested => spoken >= 4,
+    };
+    if !enough {
+        return None;
+    }
     match pattern {
         Pattern::Sizes { sizes, tolerance } => first_sizes(flow, sizes, *tolerance),
         Pattern::Residue { modulo, classes, percent, bursts, skip } => residue(flow, *modulo, classes, *percent, *bursts, *skip),

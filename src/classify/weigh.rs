@@ -137,7 +137,7 @@ impl Book {
     pub fn label_beside(&self, flow: &FlowRecord, dns: &[DnsLead<'_>], beside: Beside<'_>) -> Option<Label> {
         let found = self.matches(flow, dns, beside)?;
         let mut label = self.decide(flow, &found)?;
-        label.attempt = flow.totals.server.payload == 0;
+        label.attempt = flow.payload(Side::Server) == 0;
         Some(label)
     }
 
@@ -161,7 +161,7 @@ impl Book {
         self.contradictions(flow, &mut found);
         self.near(flow, beside.near, &mut found);
         self.ports(flow, &mut found);
-        if flow.totals.server.payload == 0 {
+        if flow.payload(Side::Server) == 0 {
             // Nobody answered: how the client speaks proves nothing about who would have.
             found.retain(|m| !matches!(m.class, EvidenceClass::Fp | EvidenceClass::Pattern | EvidenceClass::Context));
         }

@@ -17,9 +17,9 @@ pub use evidence::evidence;
 pub use merge::{Causes, merge};
 pub use names::{Lead, Names};
 pub use near::{Neighbours, Used};
-pub use outcome::settle;
+pub use outcome::{ripen, settle};
 pub use peers::{Leg, Peers};
-pub use quality::{Sums, assess};
+pub use quality::{Share, Sums, assess};
 pub use services::{Past, Titles, tally, tally_onto};
 
 use crate::model::flow::FlowRecord;

@@ -1,6 +1,6 @@
 //! How each conversation came out, and at which stage it ended.
 
-use crate::model::flow::{Closed, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord, VAIN_REPEATS};
+use crate::model::flow::{Closed, Fate, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord, VAIN_REPEATS};
 use crate::model::key::Proto;
 use crate::model::note::Fact;
 use crate::model::side::Side;
@@ -11,17 +11,22 @@ const SILENCE: Span = Span::from_secs(5);
 /// Silence after which data that flowed counts as stalled.
 const STALL: Span = Span::from_secs(10);
 
+/// Says of a flow that is over what depends on itself alone. Needs it open.
+pub fn ripen(f: &mut FlowRecord) {
+    let fate = match (&f.tcp, f.proto) {
+        (Some(tcp), _) => of_tcp(f, tcp),
+        (None, Proto::UDP) => of_datagrams(f),
+        _ => Fate::UNKNOWN,
+    };
+    let once = f.tcp.as_ref().filter(|t| t.side.client.syns <= 1);
+    f.nearest = once.and_then(|t| Some((f.rtt_to_server()?, t.side.client.rtt.n + u32::from(t.rtt_server.is_some()))));
+    f.fate = fate;
+}
+
 /// Settles outcome, stage and closing reason of every flow. `end` is the time of the last packet of the source.
 pub fn settle(flows: &mut [FlowRecord], end: Time) {
     for f in flows {
-        let (outcome, stage) = match (&f.tcp, f.proto) {
-            (Some(tcp), _) => of_tcp(f, tcp, end),
-            (None, Proto::UDP) => (of_datagrams(f, end), Stage::None),
-            _ => (Outcome::Unknown, Stage::None),
-        };
-        let once = f.tcp.as_ref().filter(|t| t.side.client.syns <= 1);
-        let nearest = once.and_then(|t| Some((f.rtt_to_server()?, t.side.client.rtt.n + u32::from(t.rtt_server.is_some()))));
-        (f.outcome, f.stage, f.nearest) = (outcome, stage, nearest);
+        (f.outcome, f.stage) = f.fate.at(end);
         // Whether a flow was idle or cut off by the end of the capture must not depend on which shard saw what when.
         if matches!(f.closed, Closed::Idle | Closed::CaptureEnd) {
             let idle = if f.proto == Proto::TCP { IDLE_TCP } else { IDLE_UDP };
@@ -30,21 +35,25 @@ pub fn settle(flows: &mut [FlowRecord], end: Time) {
     }
 }
 
-fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
+fn of_tcp(f: &FlowRecord, tcp: &TcpRecord) -> Fate {
     let (c, s) = (&tcp.side.client, &tcp.side.server);
     let stage = stage_at_end(tcp);
     if f.icmp.iter().any(|i| i.about == Side::Client && unreachable(i.version, i.kind)) && s.syns == 0 && s.data_segments == 0 {
-        return (Outcome::Refused, Stage::PostSyn);
+        return Fate::sure(Outcome::Refused, Stage::PostSyn);
     }
     if f.totals.server.packets == 0 {
-        let silent = c.syns >= 2 || (c.syns == 1 && end.since(f.last.ts) > SILENCE);
-        return if c.syns > 0 && silent && c.resets == 0 { (Outcome::SilentSyn, Stage::PostSyn) } else { (Outcome::Unknown, Stage::None) };
+        return match c.syns {
+            _ if c.resets > 0 => Fate::UNKNOWN,
+            0 => Fate::UNKNOWN,
+            1 => Fate::after(f.last.ts.plus(SILENCE), Outcome::SilentSyn, Stage::PostSyn),
+            _ => Fate::sure(Outcome::SilentSyn, Stage::PostSyn),
+        };
     }
     if f.totals.client.packets == 0 {
-        return (Outcome::Unknown, Stage::None);
+        return Fate::UNKNOWN;
     }
     if tcp.resets.iter().any(|r| r.packet.side == Side::Server && r.fit == ResetFit::OnSyn) && s.syns == 0 {
-        return (Outcome::Refused, Stage::PostSyn);
+        return Fate::sure(Outcome::Refused, Stage::PostSyn);
     }
     let ended_by_reset = tcp.resets.first().filter(|r| {
         // A reset after which its sender went on with new data ended nothing.
@@ -56,33 +65,32 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
     let hello_sent = c.unique > 0;
     if s.unique == 0 {
         if ended_by_reset.is_some() && hello_sent {
-            return (Outcome::Reset, stage);
+            return Fate::sure(Outcome::Reset, stage);
         }
         if let Some(r) = ended_by_reset
             && r.packet.side == Side::Server
         {
-            return (Outcome::Reset, stage);
+            return Fate::sure(Outcome::Reset, stage);
         }
         if !hello_sent {
-            return (Outcome::Ok, Stage::None);
+            return Fate::sure(Outcome::Ok, Stage::None);
         }
-        let sent_at = f.totals.client.first_payload.map_or(f.first.ts, |m| m.ts);
-        let waited = end.min(f.last.ts.plus(SILENCE)).since(sent_at);
-        let waited = if tcp.resets.is_empty() { waited } else { Span::ZERO };
-        if waited < SILENCE && c.retransmitted < 2 {
-            return (Outcome::Unknown, Stage::None);
-        }
-        return if c.acked < c.sent.plus(-i64::from(c.fin.is_some())) {
-            (Outcome::SilentHello, Stage::PostPsh)
-        } else {
-            (Outcome::Muted, Stage::PostPsh)
+        let acked = c.acked >= c.sent.plus(-i64::from(c.fin.is_some()));
+        let outcome = if acked { Outcome::Muted } else { Outcome::SilentHello };
+        return match () {
+            () if c.retransmitted >= 2 => Fate::sure(outcome, Stage::PostPsh),
+            () if !tcp.resets.is_empty() => Fate::UNKNOWN,
+            () => {
+                let sent_at = f.totals.client.first_payload.map_or(f.first.ts, |m| m.ts);
+                Fate::after(sent_at.plus(SILENCE).minus(Span::from_nanos(1)), outcome, Stage::PostPsh)
+            }
         };
     }
     if ended_by_reset.is_some_and(|r| r.packet.side == Side::Server) {
-        return (Outcome::Reset, stage);
+        return Fate::sure(Outcome::Reset, stage);
     }
     if tcp.resets.is_empty() && Side::BOTH.iter().any(|side| f.in_vain(*side).is_some_and(|v| v.repeats >= VAIN_REPEATS)) {
-        return (Outcome::Stalled, Stage::Later);
+        return Fate::sure(Outcome::Stalled, Stage::Later);
     }
     // One side went on without an answer: from its own place as well as from the other's.
     for t in [c, s] {
@@ -91,14 +99,16 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord, end: Time) -> (Outcome, Stage) {
             continue;
         }
         let over = u.first.zip(u.last).map_or(Span::ZERO, |(a, b)| b.ts.since(a.ts));
-        let quiet = u.first.is_some_and(|first| end.since(first.ts) > STALL);
         // It may be dying, but the capture may end too early to say.
-        let dead = u.packets >= 3 && u.retransmissions >= 2 && quiet || u.retransmissions >= 4 && over > Span::from_secs(3);
-        return if dead { (Outcome::Stalled, Stage::Later) } else { (Outcome::Unknown, Stage::None) };
+        return match u.first {
+            _ if u.retransmissions >= 4 && over > Span::from_secs(3) => Fate::sure(Outcome::Stalled, Stage::Later),
+            Some(first) if u.packets >= 3 && u.retransmissions >= 2 => Fate::after(first.ts.plus(STALL), Outcome::Stalled, Stage::Later),
+            _ => Fate::UNKNOWN,
+        };
     }
     // A goodbye nobody answered: whether the server was still there, nobody can tell.
     let unheard = c.fin.is_some_and(|(at, _)| c.acked <= at) && s.fin.is_none() && tcp.resets.is_empty();
-    (if unheard { Outcome::Unknown } else { Outcome::Ok }, Stage::None)
+    Fate::sure(if unheard { Outcome::Unknown } else { Outcome::Ok }, Stage::None)
 }
 
 /// Both sides exchanged payload or acknowledgements of it after `ts`.
@@ -129,15 +139,29 @@ fn unreachable(version: u8, kind: u8) -> bool {
     matches!((version, kind), (4, 3) | (6, 1))
 }
 
-fn of_datagrams(f: &FlowRecord, end: Time) -> Outcome {
+fn of_datagrams(f: &FlowRecord) -> Fate {
     let (c, s) = (&f.totals.client, &f.totals.server);
     if f.icmp.iter().any(|i| i.about == Side::Client && unreachable(i.version, i.kind)) && s.packets == 0 {
-        return Outcome::Refused;
+        return Fate::sure(Outcome::Refused, Stage::None);
     }
     let asked = matches!(f.app, Some("quic" | "dns" | "stun" | "wireguard" | "openvpn" | "ike"));
     match (c.packets, s.packets) {
-        (1.., 1..) => Outcome::Ok,
-        (2.., 0) if asked && end.since(f.first.ts) > Span::from_secs(2) => Outcome::SilentSyn,
-        _ => Outcome::Unknown,
+        (1.., 1..) => Fate::sure(Outcome::Ok, Stage::None),
+        (2.., 0) if asked => Fate::after(f.first.ts.plus(Span::from_secs(2)), Outcome::SilentSyn, Stage::None),
+        _ => Fate::UNKNOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_heard_is_only_missing_after_a_while() {
+        let at = |s: i64| Time::from_nanos(s * 1_000_000_000);
+        let lone_syn = Fate::after(at(5), Outcome::SilentSyn, Stage::PostSyn);
+        assert_eq!(lone_syn.at(at(5)), (Outcome::Unknown, Stage::None));
+        assert_eq!(lone_syn.at(at(6)), (Outcome::SilentSyn, Stage::PostSyn));
+        assert_eq!(Fate::sure(Outcome::Ok, Stage::None).at(at(-9)), (Outcome::Ok, Stage::None));
     }
 }

@@ -1,10 +1,11 @@
 //! The capture-quality gate: where the capture was taken, what it missed, and which claims it therefore cannot support.
 
-use crate::model::flow::{Brief, FlowRecord};
+use crate::model::flow::{Brief, FlowRecord, TcpRecord};
 use crate::model::frame::LinkType;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::{CannotClaim, Quality, SourceFacts, Vantage};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Initial TTLs in use: a packet with one of them has not passed a router.
@@ -85,48 +86,115 @@ pub struct Sums {
     /// Flows whose first packets of that side carried an initial TTL, and flows counted.
     initial: PerSide<u64>,
     ttl_flows: PerSide<u64>,
-    /// Client's share of the round trip, per flow.
-    split: Vec<f64>,
-    server_ttls: HashMap<u8, HashSet<(bool, u32)>>,
+    /// Client's share of the round trip in hundredths of a percent, and how many flows had it: a live capture has no end of flows.
+    split: BTreeMap<u16, u64>,
+    /// Networks of servers by the TTL of their SYN+ACK, no more of each than are asked for.
+    server_ttls: BTreeMap<u8, HashSet<(bool, u32)>>,
 }
 
-impl Sums {
-    /// Counts a flow.
-    pub fn add(&mut self, f: &FlowRecord) {
-        self.owned |= f.owner.is_some();
-        let Some(tcp) = &f.tcp else { return };
-        self.tcp += 1;
+/// Networks that must share one TTL for it to be no coincidence.
+const ONE_TTL: usize = 5;
+
+/// What one flow adds to [`Sums`].
+#[derive(Clone, Default, Debug)]
+pub struct Share(Option<TcpShare>);
+
+#[derive(Clone, Default, Debug)]
+struct TcpShare {
+    talked: bool,
+    one_sided: bool,
+    giant: u8,
+    lost: u64,
+    unique: u64,
+    copies: u64,
+    packets: u64,
+    checksums: u64,
+    bad_checksums: u64,
+    /// Whether the usual TTL of a side is an initial one.
+    initial: PerSide<Option<bool>>,
+    split: Option<u16>,
+    server: Option<(u8, (bool, u32))>,
+}
+
+impl Share {
+    /// That of a flow. Needs it open.
+    pub fn of(f: &FlowRecord) -> Self {
+        Self(f.tcp.as_deref().map(|tcp| TcpShare::of(f, tcp)))
+    }
+}
+
+impl TcpShare {
+    fn of(f: &FlowRecord, tcp: &TcpRecord) -> Self {
         let (c, s) = (&tcp.side.client, &tcp.side.server);
         let both = c.was_seen() && s.was_seen();
         // A lone SYN says nothing about the capture; more than that without the other side does.
-        if both || c.data_segments + s.data_segments > 0 || s.syns > 0 {
-            self.talked += 1;
-            self.one_sided += u64::from(f.totals.client.packets == 0 || f.totals.server.packets == 0);
-        }
+        let talked = both || c.data_segments + s.data_segments > 0 || s.syns > 0;
+        let initial = |side: Side| tcp.side[side].ttl.mode().map(|ttl| INITIAL_TTLS.contains(&ttl));
+        let mut t = Self {
+            talked,
+            one_sided: talked && (f.totals.client.packets == 0 || f.totals.server.packets == 0),
+            initial: PerSide { client: initial(Side::Client), server: initial(Side::Server) },
+            server: s.syn.map(|syn_ack| (syn_ack.ttl, network(f.server.ip))),
+            ..Self::default()
+        };
         for side in Side::BOTH {
-            let t = &tcp.side[side];
-            self.giant += u64::from(t.giant > 0);
-            self.copies += u64::from(t.copies);
-            self.packets += f.totals[side].packets;
-            self.checksums += u64::from(t.checksums);
-            self.bad_checksums += u64::from(t.bad_checksums);
+            let of = &tcp.side[side];
+            t.giant += u8::from(of.giant > 0);
+            t.copies += u64::from(of.copies);
+            t.packets += f.totals[side].packets;
+            t.checksums += u64::from(of.checksums);
+            t.bad_checksums += u64::from(of.bad_checksums);
             if both {
-                self.lost += t.capture_lost;
-                self.unique += t.unique;
-            }
-            if let Some(ttl) = t.ttl.mode() {
-                self.ttl_flows[side] += 1;
-                self.initial[side] += u64::from(INITIAL_TTLS.contains(&ttl));
+                t.lost += of.capture_lost;
+                t.unique += of.unique;
             }
         }
         if let (Some(to_server), Some(to_client)) = (tcp.rtt_server, tcp.rtt_client) {
             let sum = (to_server.nanos() + to_client.nanos()) as f64;
             if sum > 0.0 && to_server.nanos() >= 0 && to_client.nanos() >= 0 {
-                self.split.push(to_client.nanos() as f64 / sum);
+                t.split = Some((to_client.nanos() as f64 / sum * 1e4).round() as u16);
             }
         }
-        if let Some(syn_ack) = s.syn {
-            self.server_ttls.entry(syn_ack.ttl).or_default().insert(network(f.server.ip));
+        t
+    }
+}
+
+impl Sums {
+    /// Those of flows that lie closed.
+    pub fn of(flows: &[FlowRecord]) -> Self {
+        let mut sums = Self::default();
+        flows.iter().for_each(|f| sums.add(&Share::of(&f.aside()), f.owner.is_some()));
+        sums
+    }
+
+    /// Counts a flow, and whether its app is known.
+    pub fn add(&mut self, share: &Share, owned: bool) {
+        self.owned |= owned;
+        let Some(t) = &share.0 else { return };
+        self.tcp += 1;
+        self.talked += u64::from(t.talked);
+        self.one_sided += u64::from(t.one_sided);
+        self.giant += u64::from(t.giant);
+        self.lost += t.lost;
+        self.unique += t.unique;
+        self.copies += t.copies;
+        self.packets += t.packets;
+        self.checksums += t.checksums;
+        self.bad_checksums += t.bad_checksums;
+        for side in Side::BOTH {
+            if let Some(initial) = t.initial[side] {
+                self.ttl_flows[side] += 1;
+                self.initial[side] += u64::from(initial);
+            }
+        }
+        if let Some(split) = t.split {
+            *self.split.entry(split).or_default() += 1;
+        }
+        if let Some((ttl, network)) = t.server {
+            let networks = self.server_ttls.entry(ttl).or_default();
+            if networks.len() < ONE_TTL {
+                networks.insert(network);
+            }
         }
     }
 
@@ -152,7 +220,9 @@ impl Sums {
             self.initial[side] += other.initial[side];
             self.ttl_flows[side] += other.ttl_flows[side];
         }
-        self.split.extend(other.split);
+        for (share, n) in other.split {
+            *self.split.entry(share).or_default() += n;
+        }
         for (ttl, networks) in other.server_ttls {
             self.server_ttls.entry(ttl).or_default().extend(networks);
         }
@@ -160,12 +230,22 @@ impl Sums {
 
     /// One TTL for every server: something near the capture rewrites it, or all servers stand in one place.
     fn ttl_normalised(&self) -> bool {
-        self.server_ttls.len() == 1 && self.server_ttls.values().all(|nets| nets.len() >= 5)
+        self.server_ttls.len() == 1 && self.server_ttls.values().all(|nets| nets.len() >= ONE_TTL)
     }
 
-    fn vantage(mut self, q: &Quality) -> (Vantage, String) {
-        self.split.sort_by(f64::total_cmp);
-        let split = self.split.get(self.split.len() / 2).copied();
+    /// The median of the flows' shares.
+    fn split(&self) -> Option<f64> {
+        let half = self.split.values().sum::<u64>() / 2;
+        let mut upto = 0;
+        let middle = self.split.iter().find(|(_, n)| {
+            upto += **n;
+            upto > half
+        })?;
+        Some(f64::from(*middle.0) / 1e4)
+    }
+
+    fn vantage(&self, q: &Quality) -> (Vantage, String) {
+        let split = self.split();
         let client = ratio(self.initial.client, self.ttl_flows.client);
         let server = ratio(self.initial.server, self.ttl_flows.server);
         let by_rtt = match split {

@@ -8,6 +8,7 @@
 use crate::model::finding::{Finding, Grade, Kind};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::label::{Label, LabelGrade, Role};
+use crate::model::side::Side;
 use crate::model::story::{ServiceState, State};
 use crate::model::time::Time;
 use hashbrown::HashMap;
@@ -56,7 +57,7 @@ impl Past {
         row.flows += 1;
         row.attempts += u64::from(flow.outcome != Outcome::Unknown);
         row.ok += u64::from(flow.outcome == Outcome::Ok);
-        if flow.outcome == Outcome::Ok && flow.aside().totals.server.payload > 0 {
+        if flow.outcome == Outcome::Ok && flow.payload(Side::Server) > 0 {
             row.worked = row.worked.max(Some(flow.first.ts));
         }
     }
@@ -170,7 +171,7 @@ impl Sum<'_> {
             Outcome::Ok => {
                 self.attempts += 1;
                 self.ok += 1;
-                if flow.aside().totals.server.payload > 0 && !hindered {
+                if flow.payload(Side::Server) > 0 && !hindered {
                     self.worked.push(flow.first.ts);
                 }
             }

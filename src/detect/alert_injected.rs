@@ -12,6 +12,7 @@ use super::forged;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Direction, Finding, Grade, Innocent, Kind};
 use crate::model::flow::mark;
+use crate::model::gist::Signs;
 use crate::model::note::Fact;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -39,6 +40,10 @@ client                        server
 impl Detector for AlertInjected {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::ALERT
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -13,8 +13,11 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind, Target};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
+use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Label, LabelGrade};
 use crate::model::scene::{KIN_MAX, Scene};
+use crate::model::side::Side;
 use crate::model::source::Vantage;
 use crate::model::time::{Span, Time};
 use hashbrown::{HashMap, HashSet};
@@ -78,6 +81,10 @@ impl Detector for ByName {
     fn card(&self) -> &'static Card {
         &BY_NAME
     }
+
+    fn begins_with(&self) -> Signs {
+        Signs::SILENT_HELLO
+    }
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         (scene.flow.outcome == Outcome::SilentHello && scene.flow.asked_name().is_some()).then(|| judge(scene, &BY_NAME))?
     }
@@ -87,8 +94,12 @@ impl Detector for ByAddress {
     fn card(&self) -> &'static Card {
         &BY_ADDRESS
     }
+
+    fn begins_with(&self) -> Signs {
+        Signs::SILENT_SYN
+    }
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
-        (scene.flow.outcome == Outcome::SilentSyn && scene.flow.tcp.is_some()).then(|| judge(scene, &BY_ADDRESS))?
+        (scene.flow.outcome == Outcome::SilentSyn && scene.flow.proto == Proto::TCP).then(|| judge(scene, &BY_ADDRESS))?
     }
 }
 
@@ -127,7 +138,7 @@ impl<'a> Tally<'a> {
         let asked = if by_name { HashMap::new() } else { looked_up(scene) };
         let mut t = Tally::default();
         for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {
-            let Some(f) = kin.flows.get(i).filter(|f| f.tcp.is_some() && silence::public(f.server.ip)) else { continue };
+            let Some(f) = kin.flows.get(i).filter(|f| f.proto == Proto::TCP && silence::public(f.server.ip)) else { continue };
             // A target is a name; a SYN names nothing, but its address was looked up, or is known to belong to a service.
             let service = || kin.labels.get(i).and_then(Option::as_ref).filter(known_by_address).map(|l| &*l.id);
             let looked_up = || asked.get(&f.server.ip).map(|name| site(name));
@@ -140,7 +151,7 @@ impl<'a> Tally<'a> {
                 t.flows.push(f.id);
                 t.first.get_or_insert(f.first.ts);
                 t.last = Some(f.last.ts);
-            } else if f.outcome == Outcome::Ok && f.totals.server.payload > 0 {
+            } else if f.outcome == Outcome::Ok && f.payload(Side::Server) > 0 {
                 t.worked.insert(target);
                 t.passed.push(f.id);
                 t.after += u32::from(t.first.is_some());
@@ -242,8 +253,10 @@ fn looked_up<'a>(scene: &Scene<'a>) -> HashMap<IpAddr, &'a str> {
 
 /// It surely failed: repeated in vain.
 fn told(f: &FlowRecord, failure: Outcome) -> bool {
-    let Some(tcp) = f.tcp.as_deref() else { return false };
-    if failure == Outcome::SilentSyn { tcp.side.client.syns >= 2 } else { tcp.side.client.retransmitted >= 2 }
+    if failure == Outcome::SilentSyn {
+        return f.gist().shows(Signs::RESYN);
+    }
+    f.tcp.as_deref().is_some_and(|tcp| tcp.side.client.retransmitted >= 2)
 }
 
 /// The last two labels of a name: what one owner holds fails together.

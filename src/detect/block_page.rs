@@ -12,6 +12,7 @@ use super::forged;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::flow::mark;
+use crate::model::gist::Signs;
 use crate::model::note::HttpResponse;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -83,6 +84,10 @@ fn known(r: &HttpResponse) -> Option<&'static str> {
 impl Detector for BlockPage {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::HTTP
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -14,6 +14,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::note::{Fact, Note};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -130,6 +131,10 @@ const ENOUGH: usize = 3;
 impl Detector for CertIntercepted {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::CERTIFICATE
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -12,6 +12,7 @@ use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Finding, Grade, Kind};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
@@ -45,6 +46,10 @@ const PACKETS: u64 = 40;
 impl Detector for DelayedDrop {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESENT
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

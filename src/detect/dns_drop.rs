@@ -13,6 +13,7 @@ use super::dns_talk::{self, Exchange, Said, Sense, family, watched_until};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::time::{Span, Time};
 use std::net::IpAddr;
@@ -59,6 +60,10 @@ struct Silence<'s, 'a> {
 impl Detector for DnsDrop {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::DNS
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

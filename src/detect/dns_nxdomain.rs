@@ -16,6 +16,7 @@ use super::dns_habit::{self, departure};
 use super::dns_talk::{self, Exchange, Said, Sense, family};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 
 /// See the module.
@@ -55,6 +56,10 @@ client            on the path       resolver R        resolver S
 impl Detector for DnsNxdomain {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::DNS
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

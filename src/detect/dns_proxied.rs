@@ -17,9 +17,12 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
 use crate::model::flow::FlowId;
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::time::{Span, Time};
+use hashbrown::HashMap;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 /// See the module.
 pub(super) struct DnsProxied;
@@ -76,13 +79,23 @@ struct Answer {
     delay: Span,
 }
 
+/// [`OPERATORS`] as they are asked for: by every flow with DNS in it.
+static BY_ADDRESS: LazyLock<HashMap<IpAddr, usize>> = LazyLock::new(|| {
+    let all = OPERATORS.iter().enumerate().flat_map(|(operator, all)| all.iter().map(move |a| (a, operator)));
+    all.filter_map(|(a, operator)| Some((a.parse().ok()?, operator))).collect()
+});
+
 fn operator(ip: IpAddr) -> Option<usize> {
-    OPERATORS.iter().position(|all| all.iter().any(|a| a.parse() == Ok(ip)))
+    BY_ADDRESS.get(&ip).copied()
 }
 
 impl Detector for DnsProxied {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::DNS
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

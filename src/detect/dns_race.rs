@@ -12,6 +12,7 @@ use super::dns_habit::{self, departure};
 use super::dns_talk::{self, Exchange, Place, Said, Sense};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 
 /// See the module.
@@ -54,6 +55,10 @@ struct Contest<'a> {
 impl Detector for DnsRace {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::DNS
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

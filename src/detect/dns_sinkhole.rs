@@ -14,6 +14,7 @@ use super::dns_talk::{self, Exchange, Place, Said, Sense, family};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use std::net::IpAddr;
 
@@ -50,6 +51,10 @@ client            on the path            resolver
 impl Detector for DnsSinkhole {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::DNS
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -13,6 +13,7 @@ use super::hello_silence::unanswered_hello;
 use super::weigh::fisher;
 use crate::model::finding::{Card, Control, Evidence, Finding, Grade, Kind};
 use crate::model::flow::{FlowRecord, Outcome};
+use crate::model::gist::Signs;
 use crate::model::note::Ech;
 use crate::model::scene::Scene;
 
@@ -54,6 +55,10 @@ pub(super) fn hides_name(flow: &FlowRecord) -> bool {
 impl Detector for EchDropped {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESENT
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

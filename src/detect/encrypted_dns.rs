@@ -15,6 +15,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind, Target};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::label::EvidenceClass;
 use crate::model::scene::{KIN_MAX, Scene};
@@ -59,6 +60,10 @@ pub(super) const PORT: u16 = 853;
 impl Detector for EncryptedDns {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::PORT_853.and(Signs::SILENT_HELLO).and(Signs::RESET).and(Signs::QUIC)
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

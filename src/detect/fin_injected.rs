@@ -13,6 +13,7 @@ use super::forged;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Direction, Finding, Grade, Innocent, Kind};
 use crate::model::flow::{Brief, Outcome, TcpRecord, mark};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
@@ -46,6 +47,10 @@ client                        server
 impl Detector for FinInjected {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::FIN
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -15,6 +15,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{Brief, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::note::{Fact, Note};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -48,6 +49,10 @@ client                        server
 impl Detector for FirstData {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESENT
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

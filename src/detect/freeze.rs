@@ -13,6 +13,7 @@ use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Death, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::time::Time;
@@ -43,6 +44,10 @@ const BAND: std::ops::RangeInclusive<u64> = 4 * 1024..=64 * 1024;
 impl Detector for Freeze {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESENT
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -15,6 +15,7 @@ use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::flow::{Brief, Outcome, mark};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
@@ -58,6 +59,10 @@ const WAIT: Span = Span::from_millis(2_500);
 impl Detector for HelloSilence {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESENT
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

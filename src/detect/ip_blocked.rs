@@ -13,6 +13,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{FlowId, FlowRecord, Outcome, TcpRecord};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::label::{EvidenceClass, LabelGrade};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -66,13 +67,17 @@ impl Detector for SynSilent {
         &CARD
     }
 
+    fn begins_with(&self) -> Signs {
+        Signs::RESYN
+    }
+
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
         let flow = scene.flow;
-        let tcp = flow.tcp.as_deref()?;
-        if tcp.side.client.syns < 2 || scene.source.quality.one_sided_share > 0.5 || !silence::public(flow.server.ip) {
+        if !flow.gist().shows(Signs::RESYN) || scene.source.quality.one_sided_share > 0.5 || !silence::public(flow.server.ip) {
             return None;
         }
-        if flow.totals.server.packets > 0 {
+        let tcp = flow.tcp.as_deref()?;
+        if flow.packets(Side::Server) > 0 {
             return answer_lost(scene, tcp);
         }
         // At the server its own firewall is what keeps silent.
@@ -192,13 +197,13 @@ impl Tries {
         let mut t =
             Self { attempts: 0, syns: 0, long: 0, ports: HashSet::new(), flows: Vec::new(), first: own.first.ts, last: own.last.ts };
         for f in scene.kin.with_server(own.server.ip) {
-            if f.totals.server.packets > 0 || f.icmp.iter().any(|i| i.about == Side::Client) {
+            if f.packets(Side::Server) > 0 || f.gist().shows(Signs::ICMP) && f.icmp.iter().any(|i| i.about == Side::Client) {
                 return None;
             }
-            let Some(tcp) = f.tcp.as_deref().filter(|_| f.client.ip == own.client.ip) else { continue };
-            if f.outcome != Outcome::SilentSyn || f.first.ts.since(own.first.ts).abs() > NEAR {
+            if f.outcome != Outcome::SilentSyn || f.client.ip != own.client.ip || f.first.ts.since(own.first.ts).abs() > NEAR {
                 continue;
             }
+            let Some(tcp) = f.tcp.as_deref() else { continue };
             let syns = tcp.side.client.syns;
             t.attempts += 1;
             t.syns += syns;

@@ -12,6 +12,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::IcmpSeen;
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::label::{EvidenceClass, LabelGrade};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -65,6 +66,10 @@ const fn says(i: &IcmpSeen) -> Option<Says> {
 impl Detector for Prohibited {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::ICMP
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

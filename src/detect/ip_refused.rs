@@ -15,6 +15,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{Brief, FlowId, FlowRecord, ResetFit};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::label::{EvidenceClass, Label, LabelGrade};
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::side::Side;
@@ -57,6 +58,10 @@ const NEAR: Span = Span::from_secs(300);
 impl Detector for IpRefused {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESET
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -52,12 +52,15 @@ pub use resets::KNOWN_INJECTORS;
 pub use throttling::limits;
 
 use crate::model::finding::{Card, Finding};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 
 /// A judge of one kind of interference.
 pub trait Detector: Sync {
     /// Its page.
     fn card(&self) -> &'static Card;
+    /// What a flow has at least one of, if there is anything to find: flows with none of it are not even opened.
+    fn begins_with(&self) -> Signs;
     /// Its judgement of one flow; `None` when nothing is found, or what is found has an innocent cause.
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding>;
 }

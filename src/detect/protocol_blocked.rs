@@ -13,6 +13,7 @@ use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind};
 use crate::model::flow::{FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::note::Fact;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -44,6 +45,10 @@ const ONES: std::ops::RangeInclusive<f32> = 3.4..=4.6;
 impl Detector for ProtocolBlocked {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::SILENT_HELLO
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -18,6 +18,7 @@ use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
 use crate::model::flow::{Brief, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -76,6 +77,10 @@ const NEAR: Span = Span::from_secs(180);
 impl Detector for QuicBlocked {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::QUIC
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
@@ -261,7 +266,7 @@ pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Dir
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Closed, Detail, Fate, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, Fact, Note, Notes};
     use crate::model::packet::TcpFlags;
@@ -329,6 +334,7 @@ mod tests {
             closed: Closed::CaptureEnd,
             outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
             stage: Stage::None,
+            fate: Fate::UNKNOWN,
             nearest: None,
         })
     }

@@ -15,6 +15,7 @@ use super::silence;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{FlowRecord, Outcome};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::time::Span;
 
@@ -43,6 +44,10 @@ const REACH: Span = Span::from_secs(600);
 impl Detector for Residual {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::SILENT_SYN.and(Signs::SILENT_HELLO).and(Signs::RESET)
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

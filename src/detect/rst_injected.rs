@@ -13,6 +13,7 @@ use super::resets::{self, ABORT};
 use super::weigh::{self, Claim};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::flow::Outcome;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 
@@ -49,6 +50,10 @@ client                        server
 impl Detector for RstInjected {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESET
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -12,7 +12,8 @@ use super::resets::{self, INITIAL_TTLS, physics_share};
 use super::silence;
 use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Kind};
-use crate::model::flow::{Outcome, ResetFit, ResetSeen, TcpRecord};
+use crate::model::flow::{FlowRecord, Outcome, ResetFit, ResetSeen, TcpRecord};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
@@ -44,6 +45,10 @@ client                        server
 impl Detector for RstOnSyn {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESET
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
@@ -156,7 +161,8 @@ fn nearer_than_any_server(scene: &Scene<'_>, syn: &crate::model::flow::Brief, fi
     let took = first.packet.ts.since(first.peer_last.map_or(syn.ts, |m| m.ts));
     let mut servers = hashbrown::HashMap::new();
     let mut control = Control::new("same_client_other_servers");
-    for f in scene.kin.with_client(flow.client.ip).filter(|f| f.server.ip != flow.server.ip && silence::public(f.server.ip)) {
+    let timed = |f: &&FlowRecord| f.nearest.is_some() && f.server.ip != flow.server.ip && silence::public(f.server.ip);
+    for f in scene.kin.with_client(flow.client.ip).filter(timed) {
         let Some(rtt) = f.tcp.as_deref().filter(|t| t.side.client.syns <= 1).and_then(|t| t.rtt_server) else { continue };
         let hops = f.tcp.as_deref().and_then(|t| t.side.server.syn).map_or(0, |s| hops(s.ttl));
         servers.entry(f.server.ip).or_insert_with(|| {
@@ -232,7 +238,8 @@ fn header(resets: &[&ResetSeen], w: &mut Weigh) {
 fn elsewhere(scene: &Scene<'_>, first: &ResetSeen, w: &mut Weigh) {
     let mut ttls: Vec<u8> = Vec::new();
     let mut repeated = 0;
-    for f in scene.kin.with_server(scene.flow.server.ip).filter(|f| f.id != scene.flow.id) {
+    let heard = |f: &&FlowRecord| f.id != scene.flow.id && f.packets(Side::Server) > 0;
+    for f in scene.kin.with_server(scene.flow.server.ip).filter(heard) {
         let Some(tcp) = f.tcp.as_deref() else { continue };
         ttls.extend(tcp.side.server.ttl.iter().map(|(t, _)| t));
         let refused = tcp.resets.iter().any(|r| r.packet.side == Side::Server && r.fit == ResetFit::OnSyn);

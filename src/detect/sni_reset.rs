@@ -13,6 +13,7 @@ use super::resets;
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
 use crate::model::flow::Outcome;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 
@@ -39,6 +40,10 @@ client                        server
 impl Detector for SniReset {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::RESET
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -15,6 +15,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind};
 use crate::model::flow::{FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::time::{Span, Time};
 
@@ -110,6 +111,10 @@ fn froze(f: &FlowRecord) -> bool {
 impl Detector for TlsPolicing {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::SILENT_HELLO.and(Signs::MUTED)
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -14,6 +14,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind};
 use crate::model::flow::{Brief, FlowId, FlowRecord};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
 use crate::model::scene::Scene;
@@ -61,6 +62,10 @@ const LONG: Span = Span::from_millis(1_400);
 impl Detector for CallSilent {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::UDP_UNANSWERED
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -14,6 +14,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind, Target};
 use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::source::Vantage;
@@ -49,6 +50,10 @@ const LONG: Span = Span::from_secs(3);
 impl Detector for AllUdp {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::UDP_UNANSWERED
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -13,6 +13,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::note::MediaLeg;
 use crate::model::scene::Scene;
@@ -63,6 +64,10 @@ const REPEATED: u64 = 1;
 impl Detector for MediaDegraded {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::UDP_EXCHANGE
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

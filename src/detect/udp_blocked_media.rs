@@ -13,6 +13,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Finding, Grade, Kind};
 use crate::model::flow::{Brief, FlowRecord, Moment};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::label::Role;
 use crate::model::scene::Scene;
@@ -49,6 +50,10 @@ const RATE: f64 = 5.0;
 impl Detector for MediaCut {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::UDP_EXCHANGE
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -13,6 +13,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{Brief, FlowRecord};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
@@ -45,6 +46,10 @@ const RESPONSE: u32 = 92;
 impl Detector for VpnHandshake {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::TUNNEL
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -4,11 +4,13 @@ use super::again;
 use super::split;
 use super::{Plan, RunError, ShardSummary, ToCollector};
 use crate::classify::{Beside, Book, Companion, DnsLead, Near};
-use crate::collect::{self, Causes, Names};
+use crate::collect::{self, Causes, Names, Sums};
 use crate::detect;
 use crate::model::finding::Finding;
 use crate::model::flow::{self, FlowRecord};
+use crate::model::gist::Signs;
 use crate::model::label::Label;
+use crate::model::pack::Writer;
 use crate::model::scene::{Index, Kin, Scene};
 use crate::model::source::SourceFacts;
 use crate::model::story::{End, Story};
@@ -129,10 +131,11 @@ impl Tally {
     }
 }
 
-/// Adds what the shards counted to what is known of the source.
-pub(super) fn add_up(source: &mut SourceFacts, shards: Vec<ShardSummary>) {
-    let mut panics = Vec::new();
+/// Adds what the shards counted to what is known of the source. What their flows come to comes back.
+pub(super) fn add_up(source: &mut SourceFacts, shards: Vec<ShardSummary>) -> Sums {
+    let (mut panics, mut sums) = (Vec::new(), Sums::default());
     for s in shards {
+        sums.join(s.sums);
         for (oddity, n) in s.oddities {
             *source.oddities.entry(oddity).or_default() += n;
         }
@@ -144,6 +147,7 @@ pub(super) fn add_up(source: &mut SourceFacts, shards: Vec<ShardSummary>) {
     if let Some(frame) = panics.first() {
         source.damage.push(format!("the analysis of frame {frame} failed (a bug in this program); its flow was closed there"));
     }
+    sums
 }
 
 fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally: &mut Tally) -> Result<(), RunError> {
@@ -152,11 +156,11 @@ fn tell(plan: &Plan, p: Pending, book: &Book, sinks: &mut [Box<dyn Sink>], tally
         Some(Err((path, why))) => return fail(&path, why, sinks, tally),
         None => return Ok(()),
     };
-    add_up(&mut source, p.shards);
+    let sums = add_up(&mut source, p.shards);
     if let Some(why) = nothing_understood(&source) {
         return fail(&source.path.clone(), why, sinks, tally);
     }
-    let story = compose(source, p.flows, book, plan.workers);
+    let story = compose(source, p.flows, sums, book, plan.workers);
     tally.count(plan, &story);
     for sink in sinks.iter_mut() {
         sink.story(&story)?;
@@ -195,9 +199,9 @@ fn degraded(plan: &Plan, source: &SourceFacts) -> bool {
     source.truncated_at.is_some() || source.skipped_bytes > 0 || !source.damage.is_empty() || dropped > plan.max_drop
 }
 
-/// The story of one source.
-pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
-    let mut story = describe(source, flows, book, threads);
+/// The story of one source, from its flows and what they come to.
+pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, sums: Sums, book: &Book, threads: usize) -> Story {
+    let mut story = describe(source, flows, sums, book, threads);
     story.findings = judge_all(&mut story, book, threads);
     story.services = collect::tally(&story.flows, &story.labels, &story.findings, &titles(book));
     story.apps = collect::apps(&story.flows, &story.labels, &story.findings);
@@ -205,7 +209,7 @@ pub(super) fn compose(source: SourceFacts, flows: Vec<FlowRecord>, book: &Book, 
 }
 
 /// The story as far as it needs no judgement: order, outcomes, quality, names, labels.
-pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book: &Book, threads: usize) -> Story {
+pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, sums: Sums, book: &Book, threads: usize) -> Story {
     collect::order(&mut flows);
     // Flows lie all over memory: what is done for each by itself is done in one visit.
     let end = source.watched().unwrap_or(Time::from_nanos(0));
@@ -213,28 +217,25 @@ pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, book
     let dns: Vec<FlowRecord> = flows.iter().filter(|f| Names::told_by(f)).cloned().collect();
     let names = Names::of(&dns);
     let parts = split::over_mut(threads, &mut flows, |flows| {
-        let mut sums = collect::Sums::default();
         let mut labelled = Labelled::default();
+        let mut writer = Writer::default();
         // One by one: what is opened of a flow is used while it is at hand, and folded again where there are many.
         for f in flows.chunks_mut(1) {
             collect::settle(f, end);
-            f.iter().for_each(|f| sums.add(f));
             detect::limits(f);
-            for flow in f.iter() {
+            for flow in f.iter_mut() {
                 let leads = names.leads(flow);
                 labelled.0.push(book.label(flow, &dns_leads(&leads)));
                 labelled.1.push(leads.iter().map(|l| l.name.into()).collect());
-            }
-            if many {
-                f.iter_mut().for_each(|f| _ = f.fold());
+                if many {
+                    flow.fold(&mut writer);
+                }
             }
         }
-        (sums, labelled)
+        labelled
     });
-    let mut sums = collect::Sums::default();
     let (mut labels, mut dns_names) = (Vec::with_capacity(flows.len()), Vec::with_capacity(flows.len()));
-    for (part, (l, d)) in parts {
-        sums.join(part);
+    for (l, d) in parts {
         labels.extend(l);
         dns_names.extend(d);
     }
@@ -268,7 +269,7 @@ fn label_beside(flows: &[FlowRecord], labels: &mut [Option<Label>], names: &Name
             return None;
         }
         let near: Vec<Near<'_>> = used.iter().map(|u| Near { service: u.service, frame: u.frame, ago: u.ago }).collect();
-        Some((i, book.label_beside(&flow.aside(), &dns_leads(&names.leads(flow)), Beside { companion, near: &near })))
+        Some((i, book.label_beside(flow, &dns_leads(&names.leads(flow)), Beside { companion, near: &near })))
     };
     // Legs have no label of their own and lean on those of calls, which are no legs: so all others come first.
     let parts = split::over(threads, flows.len(), |range| {
@@ -316,7 +317,10 @@ fn judge_all(story: &mut Story, book: &Book, threads: usize) -> Vec<Finding> {
         judge(story, round, &index, book, threads).into_iter().for_each(|part| all.join(part));
         if flow::opened() > ROUND {
             flow::begin_count();
-            split::over_mut(threads, &mut story.flows, |flows| flows.iter_mut().for_each(|f| _ = f.fold()));
+            split::over_mut(threads, &mut story.flows, |flows| {
+                let mut writer = Writer::default();
+                flows.iter_mut().for_each(|f| f.fold(&mut writer));
+            });
         }
     }
     all.finish()
@@ -325,13 +329,26 @@ fn judge_all(story: &mut Story, book: &Book, threads: usize) -> Vec<Finding> {
 fn judge(story: &Story, round: Range<usize>, index: &Arc<Index>, book: &Book, threads: usize) -> Vec<Causes> {
     let (flows, labels, source) = (&story.flows, &story.labels, &story.source);
     let kin = Kin { flows, labels, index: Arc::clone(index) };
+    let any = detect::ALL.iter().fold(Signs::default(), |all, d| all.and(d.begins_with()));
     split::over(threads, round.len(), |range| {
         let range = round.start + range.start..round.start + range.end;
         let mut causes = Causes::default();
-        for (flow, label) in flows.iter().zip(labels).take(range.end).skip(range.start) {
-            let flow = &*flow.aside();
+        for i in range {
+            let signs = index.signs(i);
+            // Most flows have nothing of what any detector begins with. Where assertions are on they are judged all the same: a detector that finds
+            // something in one of them says the wrong thing of what it begins with.
+            if !signs.meets(any) && !cfg!(debug_assertions) {
+                continue;
+            }
+            let Some((flow, label)) = flows.get(i).zip(labels.get(i)) else { continue };
             let scene = Scene { flow, label: label.as_ref(), kin: &kin, source };
-            for mut f in detect::ALL.iter().filter_map(|d| d.judge(&scene)) {
+            for d in detect::ALL {
+                let begins = signs.meets(d.begins_with());
+                if !begins && !cfg!(debug_assertions) {
+                    continue;
+                }
+                let Some(mut f) = d.judge(&scene) else { continue };
+                debug_assert!(begins, "{} finds something without what it begins with", d.card().rule);
                 // A question about a name is about the service that the name belongs to, whoever was asked.
                 if f.target.service.is_none()
                     && let Some((service, role)) = f.target.qname.as_deref().and_then(|name| book.named(name))

@@ -1,14 +1,13 @@
 //! What a shard does besides its work when the capture is live: it remembers which flows changed, tells how they stand when asked, and
 //! sheds work under overload (`shed` says in which order).
 
-use super::shard::{self, Talk};
+use super::shard::{Scribe, Talk};
 use super::shed;
 use crate::flow::{Entry, Table};
 use crate::model::board::{Board, Count};
 use crate::model::flow::{Closed, FlowRecord};
 use crate::model::frame::FrameRef;
 use crate::model::oddity::Oddity;
-use crate::model::pack::Writer;
 use crate::model::packet::{Body, Packet};
 use crate::model::pulse::Shed;
 use crate::model::shelf::Shelf;
@@ -126,15 +125,12 @@ impl<'a> Glancer<'a> {
 
 fn so_far(entry: &mut Entry<Talk>, source: u32) -> FlowRecord {
     entry.state.listed = false;
-    let app = entry.state.app();
-    let mut record = shard::record(entry.copy_with(Talk::so_far), Closed::CaptureEnd, source, &mut Writer::default());
-    record.app = app;
-    record
+    Scribe::of(source).record(entry.copy_with(Talk::so_far), Closed::CaptureEnd, entry.state.app())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ToCollector, ToShard};
+    use super::super::{ToCollector, ToShard, shard};
     use super::*;
     use crate::model::frame::{Batch, FrameHead, FrameNo, LinkType, Place};
     use crate::model::time::Time;

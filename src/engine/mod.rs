@@ -31,6 +31,7 @@ pub use pair::pair;
 pub use reader::shard_of;
 
 use crate::classify;
+use crate::collect;
 use crate::detect;
 use crate::model::finding::{Card, Grade};
 use crate::model::flow::FlowRecord;
@@ -176,6 +177,7 @@ struct ShardSummary {
     decoded: u64,
     evicted: u64,
     panics: Vec<u64>,
+    sums: collect::Sums,
 }
 
 /// Memory one flow may need on average, for turning a memory bound into a flow bound: a TLS flow's record with its ladder and notes.

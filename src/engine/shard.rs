@@ -2,21 +2,23 @@
 
 use super::glance::Glancer;
 use super::{ShardSummary, ToCollector, ToShard};
+use crate::collect::{self, Share, Sums};
 use crate::flow::{Bounds, Entry, Table};
 use crate::inspect::{Appetite, Desk};
 use crate::model::event::{Seen, StreamEvent};
-use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Folded, IcmpSeen, Moment, Outcome, Stage};
+use crate::model::flow::{Brief, Closed, Detail, Fate, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
 use crate::model::frame::{Batch, FrameRef};
-use crate::model::key::{FlowKey, Proto};
+use crate::model::key::{Endpoint, FlowKey, Proto};
 use crate::model::note::{Notes, wire_text};
 use crate::model::oddity::Oddity;
+use crate::model::pace::Pace;
 use crate::model::pack::{Pack, Reader, Writer};
 use crate::model::packet::{Body, Icmp, Packet, TcpFlags};
 use crate::model::seq::{Pos, Seq};
 use crate::model::side::{PerSide, Side};
 use crate::model::time::Time;
 use crate::packet;
-use crate::stream::{Conversation, LadderBook, Pacer};
+use crate::stream::{Conversation, Dawn, LadderBook, Pacer};
 use crossbeam_channel::{Receiver, Sender};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -33,6 +35,8 @@ pub(super) struct Talk {
     #[cfg_attr(not(feature = "live"), allow(dead_code))]
     pub(super) listed: bool,
     tcp: Option<Box<Conversation>>,
+    /// What there is of it before there is a connection.
+    dawn: Dawn,
     ladder: LadderBook,
     desk: Option<Desk>,
     deaf: bool,
@@ -45,10 +49,12 @@ pub(super) struct Talk {
     datagrams: Option<Box<PerSide<Datagrams>>>,
 }
 
-/// See [`Talk::doze`].
+/// See [`Scribe::doze`].
 struct Asleep {
     bytes: Box<[u8]>,
     pacer: PerSide<Option<Box<Pacer>>>,
+    /// The record of a flow that was over when it fell asleep, but for what was noted of it: `bytes` has what the record has not.
+    laid: Option<(FlowRecord, Share)>,
 }
 
 /// What a side sent in datagrams.
@@ -64,24 +70,22 @@ struct Datagrams {
 struct Shard<'a> {
     table: Table<Talk>,
     out: &'a Sender<ToCollector>,
-    source: u32,
+    scribe: Scribe,
     ready: Vec<FlowRecord>,
     summary: ShardSummary,
     latest: Time,
     live: Option<Glancer<'a>>,
-    writer: Writer,
 }
 
 pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize, live: Option<Glancer<'_>>) {
     let mut shard = Shard {
         table: Table::new(Bounds { flows: max_flows }),
         out,
-        source: 0,
+        scribe: Scribe::default(),
         ready: Vec::new(),
         summary: ShardSummary::default(),
         latest: Time::from_nanos(i64::MIN),
         live,
-        writer: Writer::default(),
     };
     if shard.live.is_none() {
         // What a live capture shows of open flows it reads from them as they are.
@@ -119,9 +123,9 @@ impl Shard<'_> {
             self.drop_flow(slot.get());
             at.set(at.get() + 1);
         }
-        let (table, ready, writer, latest, source) = (&mut self.table, &mut self.ready, &mut self.writer, self.latest, self.source);
-        table.expire(latest, &mut |e, why| ready.push(record(e, why, source, writer)));
-        table.doze(latest, &mut |e| e.state.doze(writer));
+        let (table, ready, scribe, latest) = (&mut self.table, &mut self.ready, &mut self.scribe, self.latest);
+        table.expire(latest, &mut |e, why| ready.push(scribe.record(e, why, None)));
+        table.doze(latest, &mut |e| scribe.doze(e));
         if self.ready.len() >= RECORDS {
             self.send();
         }
@@ -135,23 +139,23 @@ impl Shard<'_> {
     fn glance(&mut self, now: Option<Time>) {
         if let Some(now) = now {
             // Where nobody speaks any more, no packet says that the time of a flow is up.
-            let (ready, writer, source) = (&mut self.ready, &mut self.writer, self.source);
-            self.table.expire(now, &mut |e, why| ready.push(record(e, why, source, writer)));
+            let (ready, scribe) = (&mut self.ready, &mut self.scribe);
+            self.table.expire(now, &mut |e, why| ready.push(scribe.record(e, why, None)));
         }
         self.send();
         let evicted = self.table.take_evicted();
         self.summary.evicted += evicted;
         let Some(live) = &mut self.live else { return };
-        let open = live.open(&mut self.table, self.source, evicted);
+        let open = live.open(&mut self.table, self.scribe.source, evicted);
         let _ = self.out.send(ToCollector::Glanced { open });
     }
 
     /// A flow whose analysis failed leaves the table; what is known of it is still told.
     fn drop_flow(&mut self, slot: usize) {
-        let (ready, writer, source) = (&mut self.ready, &mut self.writer, self.source);
+        let (ready, scribe) = (&mut self.ready, &mut self.scribe);
         self.table.close_slot(slot, Closed::Internal, &mut |mut e, why| {
             e.state.desk = None;
-            ready.push(record(e, why, source, writer));
+            ready.push(scribe.record(e, why, None));
         });
     }
 
@@ -168,8 +172,8 @@ impl Shard<'_> {
         {
             return;
         }
-        let (ready, writer, source) = (&mut self.ready, &mut self.writer, self.source);
-        let placed = self.table.place(&packet, frame.len, &mut |e, why| ready.push(record(e, why, source, writer)));
+        let (ready, scribe) = (&mut self.ready, &mut self.scribe);
+        let placed = self.table.place(&packet, frame.len, &mut |e, why| ready.push(scribe.record(e, why, None)));
         slot.set(placed.slot);
         let Some(entry) = self.table.get_mut(placed.slot) else { return };
         let ports = (entry.client.port, entry.server.port);
@@ -206,6 +210,7 @@ impl Shard<'_> {
             live.keep(entry, frame, bytes);
         }
         let about = if quoted.src == entry.client { Side::Client } else { Side::Server };
+        entry.state.wake();
         if entry.state.icmp.len() < ICMP_MAX {
             entry.state.icmp.push(IcmpSeen {
                 at: Moment { frame: packet.frame, ts: packet.ts },
@@ -221,21 +226,22 @@ impl Shard<'_> {
     }
 
     fn source_end(&mut self) {
-        let (table, ready, writer, source) = (&mut self.table, &mut self.ready, &mut self.writer, self.source);
-        table.drain(&mut |e, why| ready.push(record(e, why, source, writer)));
+        let (table, ready, scribe) = (&mut self.table, &mut self.ready, &mut self.scribe);
+        table.drain(&mut |e, why| ready.push(scribe.record(e, why, None)));
         self.send();
         self.summary.evicted += self.table.take_evicted();
+        self.summary.sums = std::mem::take(&mut self.scribe.sums);
         let summary = std::mem::take(&mut self.summary);
         // The collector lives as long as any shard; if it is gone, so is the run.
-        let _ = self.out.send(ToCollector::ShardDone { source: self.source, summary });
-        self.source += 1;
+        let _ = self.out.send(ToCollector::ShardDone { source: self.scribe.source, summary });
+        self.scribe.source += 1;
         self.latest = Time::from_nanos(i64::MIN);
     }
 
     fn send(&mut self) {
         if !self.ready.is_empty() {
             let flows = std::mem::take(&mut self.ready);
-            let _ = self.out.send(ToCollector::Flows { source: self.source, flows });
+            let _ = self.out.send(ToCollector::Flows { source: self.scribe.source, flows });
         }
     }
 
@@ -248,26 +254,34 @@ impl Shard<'_> {
 }
 
 impl Talk {
-    /// Keeps the connection and the ladder in a fifth of their bytes until the next packet: a flood leaves hundreds of thousands of flows that
-    /// will never be heard of again.
-    fn doze(&mut self, w: &mut Writer) {
-        self.wake();
-        w.clear();
-        self.ladder.pack(w);
-        self.ladder = LadderBook::default();
-        let tcp = self.tcp.take();
-        tcp.is_some().pack(w);
-        let pacer = tcp.map(|c| c.doze(w)).unwrap_or_default();
-        self.asleep = Some(Box::new(Asleep { bytes: w.bytes().into(), pacer }));
-    }
-
     fn wake(&mut self) {
         let Some(asleep) = self.asleep.take() else { return };
-        let mut r = Reader::new(&asleep.bytes);
+        let Asleep { bytes, pacer, laid } = *asleep;
+        let mut r = Reader::new(&bytes);
+        if let Some((record, _)) = laid {
+            let mut detail = record.into_detail();
+            self.ladder = LadderBook::reopen(detail.ladder);
+            self.icmp = std::mem::take(&mut detail.icmp);
+            self.tcp = detail.tcp.map(|tcp| Box::new(Conversation::go_on(tcp, &mut r, pacer)));
+            return;
+        }
         self.ladder = Pack::unpack(&mut r);
         if bool::unpack(&mut r) {
-            self.tcp = Some(Box::new(Conversation::wake(&mut r, asleep.pacer)));
+            self.tcp = Some(Box::new(Conversation::wake(&mut r, pacer)));
         }
+    }
+
+    /// Makes a connection of what was kept of one.
+    fn rise(&mut self, client: Endpoint, server: Endpoint) {
+        if self.dawn.is_empty() {
+            return;
+        }
+        let ladder = &mut self.ladder;
+        let mut conversation = self.dawn.rise(client, server, &mut |brief| ladder.add(brief));
+        if self.deaf {
+            conversation.stop_listening();
+        }
+        self.tcp = Some(conversation);
     }
 
     fn take(&mut self, side: Side, packet: &Packet<'_>) {
@@ -275,6 +289,11 @@ impl Talk {
         let seen = Seen { frame: packet.frame, ts: packet.ts, ttl: packet.ip.ttl };
         match &packet.body {
             Body::Tcp(seg) => {
+                if self.tcp.is_none() && self.dawn.keeps(side, packet, seg) {
+                    return;
+                }
+                let (client, server) = if side == Side::Client { (packet.src, packet.dst) } else { (packet.dst, packet.src) };
+                self.rise(client, server);
                 let conversation = self.tcp.get_or_insert_with(Box::default);
                 let (desk, notes) = (&mut self.desk, &mut self.notes);
                 let mut full = false;
@@ -327,6 +346,7 @@ impl Talk {
         Self {
             listed: false,
             tcp: self.tcp.clone(),
+            dawn: self.dawn.clone(),
             ladder: self.ladder.clone(),
             desk: None,
             deaf: self.deaf,
@@ -394,37 +414,134 @@ fn datagram_brief(side: Side, packet: &Packet<'_>, len: u32) -> Brief {
     }
 }
 
-pub(super) fn record(entry: Entry<Talk>, closed: Closed, source: u32, writer: &mut Writer) -> FlowRecord {
-    let mut talk = entry.state;
-    talk.wake();
-    let mut app = None;
-    if let Some(mut desk) = talk.desk.take() {
-        desk.finish(&mut talk.notes);
-        app = desk.app();
+/// Writes the records of flows that are over.
+#[derive(Default)]
+pub(super) struct Scribe {
+    /// Index of the source.
+    source: u32,
+    /// Lends its room.
+    writer: Writer,
+    /// What all records together come to.
+    sums: Sums,
+}
+
+impl Scribe {
+    /// For the flows of this source.
+    #[cfg(feature = "live")]
+    pub(super) fn of(source: u32) -> Self {
+        Self { source, ..Self::default() }
     }
-    let close = |d: Datagrams| d.pacer.map(|p| p.close());
-    let pace = match (&mut talk.tcp, talk.datagrams.take()) {
-        (Some(c), _) => c.take_pace(),
-        (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
-        (None, None) => PerSide::default(),
-    };
-    let detail = Detail { totals: entry.totals, tcp: talk.tcp.map(|c| c.close()), ladder: talk.ladder.close(), icmp: talk.icmp };
-    FlowRecord::from(Flow {
-        id: FlowId { source, frame: entry.first.frame },
-        proto: entry.key.proto,
-        client: entry.client,
-        server: entry.server,
-        role_basis: entry.basis,
-        first: entry.first,
-        last: entry.last,
-        detail: Folded::of(&detail, writer),
-        app,
-        pace,
-        notes: talk.notes,
-        owner: talk.owner,
-        closed,
-        outcome: Outcome::Unknown,
-        stage: Stage::None,
-        nearest: None,
-    })
+
+    /// Keeps the connection and the ladder in a fifth of their bytes until the next packet: a flood leaves hundreds of thousands of flows that
+    /// will never be heard of again. If it is over its record is written at once, and rarely taken apart again.
+    fn doze(&mut self, entry: &mut Entry<Talk>) {
+        let talk = &mut entry.state;
+        // What is not yet a connection is small as it is.
+        if !talk.dawn.is_empty() || talk.asleep.is_some() {
+            return;
+        }
+        self.writer.clear();
+        if entry.finished() && entry.state.tcp.as_ref().is_some_and(|c| c.is_settled()) {
+            return self.lay(entry);
+        }
+        let talk = &mut entry.state;
+        talk.ladder.pack(&mut self.writer);
+        talk.ladder = LadderBook::default();
+        let tcp = talk.tcp.take();
+        tcp.is_some().pack(&mut self.writer);
+        let pacer = tcp.map(|c| c.doze(&mut self.writer)).unwrap_or_default();
+        talk.asleep = Some(Box::new(Asleep { bytes: self.writer.bytes().into(), pacer, laid: None }));
+    }
+
+    /// Writes the record of a flow that is over, and keeps what it takes to go on with it.
+    fn lay(&mut self, entry: &mut Entry<Talk>) {
+        let Some(conversation) = entry.state.tcp.take() else { return };
+        let (tcp, pacer) = conversation.set_aside(&mut self.writer);
+        let bytes = self.writer.bytes().into();
+        let talk = &mut entry.state;
+        let detail = Detail {
+            totals: entry.totals,
+            tcp: Some(tcp),
+            ladder: std::mem::take(&mut talk.ladder).close(),
+            icmp: std::mem::take(&mut talk.icmp),
+        };
+        let notes = std::mem::take(&mut talk.notes);
+        let mut record = self.flow(entry, detail, notes, PerSide::default());
+        collect::ripen(&mut record);
+        let share = Share::of(&record);
+        record.fold(&mut self.writer);
+        // Whoever listens may still have something to note.
+        entry.state.notes = std::mem::take(&mut record.notes);
+        entry.state.asleep = Some(Box::new(Asleep { bytes, pacer, laid: Some((record, share)) }));
+    }
+
+    /// The record of a flow, folded. `app` is the protocol, if nobody listens any more who could say.
+    pub(super) fn record(&mut self, mut entry: Entry<Talk>, closed: Closed, mut app: Option<&'static str>) -> FlowRecord {
+        let talk = &mut entry.state;
+        let laid = talk.asleep.as_mut().and_then(|a| a.laid.take());
+        if laid.is_none() {
+            talk.wake();
+            talk.rise(entry.client, entry.server);
+        }
+        if let Some(mut desk) = talk.desk.take() {
+            desk.finish(&mut talk.notes);
+            app = desk.app();
+        }
+        let (notes, owner) = (std::mem::take(&mut talk.notes), talk.owner.take());
+        let mut record = match laid {
+            Some((mut record, share)) => {
+                self.sums.add(&share, owner.is_some());
+                record.notes = notes;
+                record
+            }
+            None => self.open(&mut entry, notes),
+        };
+        (record.app, record.owner, record.closed) = (app, owner, closed);
+        if record.is_open() {
+            collect::ripen(&mut record);
+            self.sums.add(&Share::of(&record), record.owner.is_some());
+            record.fold(&mut self.writer);
+        }
+        record
+    }
+
+    /// The record of a flow that is awake.
+    fn open(&self, entry: &mut Entry<Talk>, notes: Notes) -> FlowRecord {
+        let talk = &mut entry.state;
+        let close = |d: Datagrams| d.pacer.map(|p| p.close());
+        let pace = match (&mut talk.tcp, talk.datagrams.take()) {
+            (Some(c), _) => c.take_pace(),
+            (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
+            (None, None) => PerSide::default(),
+        };
+        let detail = Detail {
+            totals: entry.totals,
+            tcp: talk.tcp.take().map(|c| c.close()),
+            ladder: std::mem::take(&mut talk.ladder).close(),
+            icmp: std::mem::take(&mut talk.icmp),
+        };
+        self.flow(entry, detail, notes, pace)
+    }
+
+    fn flow(&self, entry: &Entry<Talk>, detail: Detail, notes: Notes, pace: PerSide<Option<Box<Pace>>>) -> FlowRecord {
+        FlowRecord::from(Flow {
+            id: FlowId { source: self.source, frame: entry.first.frame },
+            proto: entry.key.proto,
+            client: entry.client,
+            server: entry.server,
+            role_basis: entry.basis,
+            first: entry.first,
+            last: entry.last,
+            detail: detail.into(),
+            app: None,
+            pace,
+            notes,
+            owner: None,
+            closed: Closed::CaptureEnd,
+            outcome: Outcome::Unknown,
+            stage: Stage::None,
+            fate: Fate::UNKNOWN,
+            nearest: None,
+        })
+    }
 }

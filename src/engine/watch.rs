@@ -334,7 +334,8 @@ impl Collector<'_> {
         if flows.is_empty() {
             return Ok(());
         }
-        let story = collector::describe(facts, flows, &self.book, self.workers);
+        let sums = collect::Sums::of(&flows);
+        let story = collector::describe(facts, flows, sums, &self.book, self.workers);
         let all: Vec<usize> = (0..story.flows.len()).collect();
         self.flows += all.len() as u64;
         for sink in sinks.iter_mut() {
@@ -361,10 +362,11 @@ impl Collector<'_> {
         let judging = last || self.board.shed() < Shed::Payload;
         self.window.squeeze(self.board.share());
         let flows = self.window.lend();
+        let sums = collect::Sums::of(&flows);
         let mut story = if judging {
-            collector::compose(facts, flows, &self.book, self.workers)
+            collector::compose(facts, flows, sums, &self.book, self.workers)
         } else {
-            collector::describe(facts, flows, &self.book, self.workers)
+            collector::describe(facts, flows, sums, &self.book, self.workers)
         };
         story.services =
             collect::tally_onto(&self.window.past, &story.flows, &story.labels, &story.findings, &collector::titles(&self.book));

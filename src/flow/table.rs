@@ -20,6 +20,8 @@ const REUSE_SILENCE: Span = Span::from_secs(20);
 /// A flow without packets for so long may doze: longer than most pauses in a conversation, shorter than the life of what will never be answered.
 /// Where assertions are on, flows doze after every batch, so that every test of whole captures is one of this.
 const QUIET: Span = Span::from_secs(if cfg!(debug_assertions) { 0 } else { 5 });
+/// So many may stay awake whatever they do: about 100 MB.
+const AWAKE: usize = if cfg!(debug_assertions) { 0 } else { 32_768 };
 
 /// Flows looked at to find one that carries nothing.
 const LOOK_AT: usize = 16;
@@ -128,6 +130,8 @@ pub struct Table<T> {
     /// The same for flows that may doze; empty if none may.
     quiet: VecDeque<(Time, u32, u64)>,
     may_doze: bool,
+    /// Flows that doze.
+    dozing: usize,
     bounds: Bounds,
     evicted: u64,
 }
@@ -143,6 +147,7 @@ impl<T: Default> Table<T> {
             queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             quiet: VecDeque::new(),
             may_doze: false,
+            dozing: 0,
             bounds,
             evicted: 0,
         }
@@ -254,7 +259,7 @@ impl<T: Default> Table<T> {
     /// Shows flows that have been quiet for long enough to be kept in fewer bytes. Their next packet is theirs as ever.
     pub fn doze(&mut self, now: Time, dozes: &mut dyn FnMut(&mut Entry<T>)) {
         while let Some(&(due, slot, frame)) = self.quiet.front() {
-            if due > now {
+            if due > now || self.by_key.len().saturating_sub(self.dozing) <= AWAKE {
                 break;
             }
             self.quiet.pop_front();
@@ -267,6 +272,7 @@ impl<T: Default> Table<T> {
                 self.quiet.push_back((due, slot, frame));
             } else {
                 e.dozing = true;
+                self.dozing += 1;
                 dozes(e);
             }
         }
@@ -284,6 +290,7 @@ impl<T: Default> Table<T> {
         self.free.clear();
         self.queues.iter_mut().for_each(VecDeque::clear);
         self.quiet.clear();
+        self.dozing = 0;
     }
 
     /// Flows evicted since the last call.
@@ -338,6 +345,7 @@ impl<T: Default> Table<T> {
         let side = if packet.src == e.client { Side::Client } else { Side::Server };
         let at = Moment { frame: packet.frame, ts: packet.ts };
         if std::mem::take(&mut e.dozing) {
+            self.dozing = self.dozing.saturating_sub(1);
             self.quiet.push_back((at.ts.plus(QUIET), slot, e.first.frame.0));
         }
         if packet.ts >= e.last.ts {
@@ -388,6 +396,7 @@ impl<T: Default> Table<T> {
                 at.remove();
             }
             self.free.push(slot);
+            self.dozing = self.dozing.saturating_sub(usize::from(e.dozing));
             closed(*e, why);
         }
     }

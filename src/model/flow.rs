@@ -1,6 +1,7 @@
 //! The record of one flow: what was seen of a conversation, complete enough to judge it without its packets.
 
 use super::frame::FrameNo;
+use super::gist::Gist;
 use super::key::{Endpoint, Proto};
 use super::note::Notes;
 use super::pace::Pace;
@@ -580,6 +581,44 @@ pub enum Outcome {
     Unknown,
 }
 
+/// How a flow comes out if the capture ends now, and if it goes on in silence: what is not heard is only missing after a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fate {
+    /// Outcome and stage if the capture ends soon.
+    pub soon: (Outcome, Stage),
+    /// Outcome and stage if it ends later than this.
+    pub later: Option<(Time, Outcome, Stage)>,
+}
+
+impl Default for Fate {
+    fn default() -> Self {
+        Self::UNKNOWN
+    }
+}
+
+impl Fate {
+    /// Too little was seen to say, whatever comes.
+    pub const UNKNOWN: Self = Self::sure(Outcome::Unknown, Stage::None);
+
+    /// Nothing depends on the end of the capture.
+    pub const fn sure(outcome: Outcome, stage: Stage) -> Self {
+        Self { soon: (outcome, stage), later: None }
+    }
+
+    /// Unknown until `after`.
+    pub const fn after(after: Time, outcome: Outcome, stage: Stage) -> Self {
+        Self { soon: (Outcome::Unknown, Stage::None), later: Some((after, outcome, stage)) }
+    }
+
+    /// Outcome and stage in a capture that ends at `end`.
+    pub fn at(&self, end: Time) -> (Outcome, Stage) {
+        match self.later {
+            Some((after, outcome, stage)) if end > after => (outcome, stage),
+            _ => self.soon,
+        }
+    }
+}
+
 /// Stage at which a flow ended, in Cloudflare's alphabet (Sundara Raman et al., SIGCOMM 2023, Table 1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Stage {
@@ -654,7 +693,9 @@ pub struct Flow {
     pub outcome: Outcome,
     /// Where it ended; filled by the collector.
     pub stage: Stage,
-    /// Smallest round trip to the server and the number of samples, if its SYN was sent once; filled by the collector.
+    /// How it comes out, depending on when the capture ends; known once it is over.
+    pub fate: Fate,
+    /// Smallest round trip to the server and the number of samples, if its SYN was sent once; known once it is over.
     pub nearest: Option<(Span, u32)>,
 }
 
@@ -695,22 +736,30 @@ pack_fields! {
 }
 
 /// A [`Detail`] in a fifth of its bytes, opened by the first who looks and open until it is folded again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Folded {
     /// Empty as long as it was never folded, or after it was changed.
     packed: Box<[u8]>,
     open: OnceLock<Box<Detail>>,
+    /// Of what is packed.
+    gist: Gist,
+}
+
+impl From<Box<Detail>> for Folded {
+    fn from(detail: Box<Detail>) -> Self {
+        Self { open: OnceLock::from(detail), ..Self::default() }
+    }
 }
 
 impl From<Detail> for Folded {
     fn from(detail: Detail) -> Self {
-        Self { packed: Box::default(), open: OnceLock::from(Box::new(detail)) }
+        Self::from(Box::new(detail))
     }
 }
 
 impl Clone for Folded {
     fn clone(&self) -> Self {
-        Self { packed: self.packed.clone(), open: self.open.clone() }
+        Self { packed: self.packed.clone(), open: self.open.clone(), gist: self.gist }
     }
 }
 
@@ -729,23 +778,33 @@ pub fn begin_count() {
 }
 
 impl Folded {
-    /// A detail in few bytes. `writer` lends its room.
-    pub fn of(detail: &Detail, writer: &mut Writer) -> Self {
-        writer.clear();
-        detail.pack(writer);
-        Self { packed: writer.bytes().into(), open: OnceLock::new() }
+    /// Packs what is open, if it is packed nowhere yet, and frees it. `writer` lends its room.
+    fn fold(&mut self, writer: &mut Writer) {
+        let Some(open) = self.open.take() else { return };
+        if self.packed.is_empty() {
+            writer.clear();
+            open.pack(writer);
+            (self.packed, self.gist) = (writer.bytes().into(), Gist::of(&open));
+        }
     }
 }
 
 impl FlowRecord {
-    /// Frees what was opened. Returns whether it was open.
-    pub fn fold(&mut self) -> bool {
-        let folded = &mut self.0.detail;
-        let Some(open) = folded.open.take() else { return false };
-        if folded.packed.is_empty() {
-            *folded = Folded::of(&open, &mut Writer::default());
-        }
-        true
+    /// Frees what was opened. `writer` lends its room for what is to be packed first.
+    pub fn fold(&mut self, writer: &mut Writer) {
+        self.0.detail.fold(writer);
+    }
+
+    /// Whether its detail lies open.
+    pub fn is_open(&self) -> bool {
+        self.0.detail.open.get().is_some()
+    }
+
+    /// What it was made of, if it is to be gone on with.
+    pub fn into_detail(self) -> Detail {
+        let flow = *self.0;
+        let _: &Detail = &flow;
+        flow.detail.open.into_inner().map_or_else(Detail::default, |open| *open)
     }
 
     /// The record, opened for as long as this is held: for walks over all flows, which would leave every one of them open.
@@ -755,7 +814,7 @@ impl FlowRecord {
             return Cow::Borrowed(self);
         }
         let open = Box::new(Detail::unpack(&mut Reader::new(&folded.packed)));
-        let detail = Folded { packed: Box::default(), open: OnceLock::from(open) };
+        let detail = Folded::from(open);
         let f = &*self.0;
         Cow::Owned(Self(Box::new(Flow {
             detail,
@@ -778,7 +837,7 @@ impl Flow {
             role_basis: f.role_basis,
             first: f.first,
             last: f.last,
-            detail: Folded { packed: Box::default(), open: OnceLock::new() },
+            detail: Folded::default(),
             app: f.app,
             pace: PerSide::default(),
             notes: Notes::default(),
@@ -786,12 +845,26 @@ impl Flow {
             closed: f.closed,
             outcome: f.outcome,
             stage: f.stage,
+            fate: f.fate,
             nearest: f.nearest,
         }
     }
 }
 
 impl Flow {
+    /// What of its detail lies open.
+    pub fn gist(&self) -> Gist {
+        // What was changed, or never folded, is open.
+        if self.detail.packed.is_empty() { Gist::of(self) } else { self.detail.gist }
+    }
+    /// Packets that a side sent. Does not open the record.
+    pub fn packets(&self, side: Side) -> u32 {
+        self.gist().packets[side]
+    }
+    /// Payload bytes that a side sent, retransmissions included. Does not open the record.
+    pub fn payload(&self, side: Side) -> u64 {
+        self.gist().payload[side]
+    }
     /// An endpoint by side.
     pub fn endpoint(&self, side: Side) -> Endpoint {
         match side {

@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod finding;
 pub mod flow;
 pub mod frame;
+pub mod gist;
 pub mod key;
 pub mod label;
 pub mod note;

@@ -3,6 +3,7 @@
 use super::finding::Control;
 use super::flow::{FlowId, FlowRecord, Outcome};
 use super::frame::FrameNo;
+use super::gist::Signs;
 use super::key::Proto;
 use super::label::Label;
 use super::side::Side;
@@ -36,12 +37,14 @@ pub struct Index {
     /// Smallest round trip from the capture point to a server and the number of samples, over all flows whose SYN was sent once.
     pub rtt: HashMap<IpAddr, (Span, u32)>,
     /// Of each flow what tells whether it is a control, side by side: hundreds are looked at for one judgement.
-    gists: Vec<Gist>,
+    controls: Vec<Controls>,
+    /// Of each flow what detectors begin with.
+    signs: Vec<Signs>,
 }
 
 /// What tells whether a flow is a control for another at its server.
 #[derive(Clone, Copy)]
-struct Gist {
+struct Controls {
     frame: FrameNo,
     /// One more than the index of the first flow that asked for the same name; 0 if it asked for none.
     name: u32,
@@ -53,7 +56,7 @@ struct Gist {
 impl Index {
     /// Indices over flows in first-frame order, whose outcomes are settled.
     pub fn of(flows: &[FlowRecord]) -> Self {
-        let mut all = Self { gists: Vec::with_capacity(flows.len()), ..Self::default() };
+        let mut all = Self { controls: Vec::with_capacity(flows.len()), signs: Vec::with_capacity(flows.len()), ..Self::default() };
         for (i, f) in flows.iter().enumerate() {
             let Ok(i) = u32::try_from(i) else { break };
             all.by_server.entry(f.server.ip).or_default().push(i);
@@ -68,9 +71,15 @@ impl Index {
                 let best = all.rtt.entry(f.server.ip).or_insert((rtt, 0));
                 *best = (best.0.min(rtt), best.1.saturating_add(samples));
             }
-            all.gists.push(Gist { frame: f.id.frame, name, port: f.server.port, proto: f.proto, outcome: f.outcome });
+            all.signs.push(Signs::of(f));
+            all.controls.push(Controls { frame: f.id.frame, name, port: f.server.port, proto: f.proto, outcome: f.outcome });
         }
         all
+    }
+
+    /// What the flow at this place has of what detectors begin with.
+    pub fn signs(&self, flow: usize) -> Signs {
+        self.signs.get(flow).copied().unwrap_or_default()
     }
 }
 
@@ -199,7 +208,7 @@ impl<'a> Scene<'a> {
         let name = flow.asked_name().and_then(|name| self.kin.by_name.get(name)?.first()).map_or(0, |first| first + 1);
         let mut c = Control::new(kind);
         for i in self.kin.last(self.kin.by_server.get(&flow.server.ip)) {
-            let Some(g) = self.kin.gists.get(*i as usize) else { continue };
+            let Some(g) = self.kin.controls.get(*i as usize) else { continue };
             let here = g.frame != flow.id.frame && g.port == flow.server.port && g.proto == flow.proto && g.outcome != Outcome::Unknown;
             if here && wanted(name, g.name) {
                 c.add(FlowId { source: flow.id.source, frame: g.frame }, g.outcome == Outcome::Ok);

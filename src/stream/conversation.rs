@@ -137,21 +137,38 @@ impl Conversation {
     }
 
     /// Writes everything but the pace, which is handed back: for connections at which nothing happens.
-    pub fn doze(mut self, w: &mut Writer) -> PerSide<Option<Box<Pacer>>> {
+    pub fn doze(self, w: &mut Writer) -> PerSide<Option<Box<Pacer>>> {
         self.record.pack(w);
+        self.set_aside(w).1
+    }
+
+    /// The connection that [`Self::doze`] wrote.
+    pub fn wake(r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
+        let record = Pack::unpack(r);
+        Self::go_on(record, r, pacer)
+    }
+
+    /// Whether closing it now would leave the record as it is: nothing is missing, and nobody kept a pace.
+    pub fn is_settled(&self) -> bool {
+        Side::BOTH.into_iter().all(|side| self.half[side].hole().is_none() && self.beyond(side) == 0 && self.pacer[side].is_none())
+    }
+
+    /// Writes everything but the record and the pace, which are handed back.
+    pub fn set_aside(mut self, w: &mut Writer) -> (Box<TcpRecord>, PerSide<Option<Box<Pacer>>>) {
         self.half.pack(w);
         self.history.pack(w);
         self.other_zero.pack(w);
         self.fin_told.pack(w);
         self.pace_from.pack(w);
         self.listening.pack(w);
-        std::mem::take(&mut self.pacer)
+        self.record.history = self.history.letters;
+        (self.record, self.pacer)
     }
 
-    /// The connection that [`Self::doze`] wrote.
-    pub fn wake(r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
+    /// The connection that [`Self::set_aside`] wrote.
+    pub fn go_on(record: Box<TcpRecord>, r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
         Self {
-            record: Pack::unpack(r),
+            record,
             half: Pack::unpack(r),
             history: Pack::unpack(r),
             other_zero: Pack::unpack(r),
@@ -160,6 +177,13 @@ impl Conversation {
             pace_from: Pack::unpack(r),
             listening: Pack::unpack(r),
         }
+    }
+
+    /// Payload bytes acknowledged beyond everything seen, FIN aside.
+    fn beyond(&self, side: Side) -> u64 {
+        let s = &self.record.side[side];
+        let beyond = s.acked.since(self.half[side].next.max(s.sent)).saturating_sub(1);
+        if s.was_seen() { u64::try_from(beyond).unwrap_or(0) } else { 0 }
     }
 
     /// Bytes kept until others come.
@@ -182,7 +206,6 @@ impl Conversation {
     pub fn close(mut self) -> Box<TcpRecord> {
         for side in Side::BOTH {
             let acked = self.record.side[side].acked;
-            let sent = self.record.side[side].sent;
             let half = &mut self.half[side];
             while let Some(hole) = half.hole() {
                 let (lost, missing) = if hole.from >= half.unsure { split(hole, acked) } else { (0, 0) };
@@ -191,10 +214,10 @@ impl Conversation {
                 s.missing = s.missing.saturating_add(missing);
                 half.skip_to(hole.to);
             }
-            // Acknowledged beyond everything seen, FIN aside.
-            let beyond = acked.since(half.next.max(sent)).saturating_sub(1);
-            if beyond > 0 && self.record.side[side].was_seen() {
-                self.record.side[side].capture_lost = self.record.side[side].capture_lost.saturating_add(beyond.unsigned_abs());
+            let beyond = self.beyond(side);
+            if beyond > 0 {
+                let s = &mut self.record.side[side];
+                s.capture_lost = s.capture_lost.saturating_add(beyond);
             }
         }
         self.record.history = self.history.letters;

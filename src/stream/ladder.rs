@@ -36,6 +36,12 @@ impl LadderBook {
         }
     }
 
+    /// The ladder that [`Self::close`] finished, to be gone on with.
+    pub fn reopen(ladder: Ladder) -> Self {
+        let after_head = ladder.between.saturating_add(ladder.tail.len() as u64);
+        Self { head: ladder.head, ring: ladder.tail, at: 0, after_head }
+    }
+
     /// The finished ladder.
     pub fn close(mut self) -> Ladder {
         if !self.ring.is_empty() {

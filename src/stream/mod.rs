@@ -5,6 +5,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic)]
 
 mod conversation;
+mod dawn;
 mod half;
 mod history;
 mod ladder;
@@ -12,5 +13,6 @@ mod options;
 mod pace;
 
 pub use conversation::Conversation;
+pub use dawn::Dawn;
 pub use ladder::LadderBook;
 pub use pace::Pacer;

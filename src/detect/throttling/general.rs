@@ -12,6 +12,7 @@ use super::{controls, origin, tell};
 use crate::detect::Detector;
 use crate::detect::weigh::{self, Claim};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::throttle::Scope;
@@ -46,6 +47,10 @@ const EPISODES: usize = 6;
 impl Detector for ThrottlingGeneral {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::PACE
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -18,6 +18,7 @@ use crate::detect::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::label::Label;
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::side::Side;
@@ -50,6 +51,10 @@ const SHARE: f64 = 0.08;
 impl Detector for ThrottlingLoss {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::PACE
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {

@@ -20,6 +20,7 @@ use super::tokens::Tokens;
 use crate::detect::Detector;
 use crate::detect::weigh::Weigh;
 use crate::model::finding::{Card, Finding, Grade, Kind};
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::throttle::Limiter;
@@ -87,6 +88,10 @@ pub(super) const SECONDS: f64 = 2.5;
 impl Detector for ThrottlingRate {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::PACE
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
