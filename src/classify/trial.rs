@@ -3,7 +3,7 @@
 use super::book::Book;
 use super::service::{CidrRule, DomainRule, Pattern, PatternRule, Scope, Service, StunRule, TlsRule};
 use super::weigh::{Beside, Match, Near, Told};
-use crate::model::flow::{Brief, Closed, Detail, Fate, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{Certificate, ClientHello, Fact, MediaLeg, Note, Notes, ServerHello, Shape, Stun};
@@ -38,7 +38,7 @@ pub(super) fn flow(proto: Proto, server: Endpoint) -> FlowRecord {
         closed: Closed::Finished,
         outcome: Outcome::Unknown,
         stage: Stage::None,
-        fate: Fate::UNKNOWN,
+        later: None,
         nearest: None,
     })
 }

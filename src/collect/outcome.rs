@@ -1,15 +1,45 @@
 //! How each conversation came out, and at which stage it ended.
 
-use crate::model::flow::{Closed, Fate, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord, VAIN_REPEATS};
+use crate::model::flow::{Closed, FlowRecord, IDLE_TCP, IDLE_UDP, Outcome, ResetFit, Stage, TcpRecord, VAIN_REPEATS};
 use crate::model::key::Proto;
 use crate::model::note::Fact;
 use crate::model::side::Side;
 use crate::model::time::{Span, Time};
+use std::num::NonZeroU32;
 
 /// Silence that counts, at a client or on the path: Cloudflare's server-side 3 s would catch mobile pauses.
 const SILENCE: Span = Span::from_secs(5);
 /// Silence after which data that flowed counts as stalled.
 const STALL: Span = Span::from_secs(10);
+
+/// How a flow comes out if the capture ends now, and if it goes on in silence: what is not heard is only missing after a while.
+#[derive(Clone, Copy)]
+struct Fate {
+    soon: (Outcome, Stage),
+    later: Option<(Time, Outcome, Stage)>,
+}
+
+impl Fate {
+    /// Too little was seen to say, whatever comes.
+    const UNKNOWN: Self = Self::sure(Outcome::Unknown, Stage::None);
+
+    /// Nothing depends on the end of the capture.
+    const fn sure(outcome: Outcome, stage: Stage) -> Self {
+        Self { soon: (outcome, stage), later: None }
+    }
+
+    /// Unknown in a capture that ends at `after` or before.
+    const fn after(after: Time, outcome: Outcome, stage: Stage) -> Self {
+        Self { later: Some((after, outcome, stage)), ..Self::UNKNOWN }
+    }
+
+    fn at(self, end: Time) -> (Outcome, Stage) {
+        match self.later {
+            Some((after, outcome, stage)) if end > after => (outcome, stage),
+            _ => self.soon,
+        }
+    }
+}
 
 /// Says of a flow that is over what depends on itself alone. Needs it open.
 pub fn ripen(f: &mut FlowRecord) {
@@ -19,14 +49,17 @@ pub fn ripen(f: &mut FlowRecord) {
         _ => Fate::UNKNOWN,
     };
     let once = f.tcp.as_ref().filter(|t| t.side.client.syns <= 1);
-    f.nearest = once.and_then(|t| Some((f.rtt_to_server()?, t.side.client.rtt.n + u32::from(t.rtt_server.is_some()))));
-    f.fate = fate;
+    f.nearest = once.and_then(|t| {
+        let samples = t.side.client.rtt.n.saturating_add(u32::from(t.rtt_server.is_some()));
+        Some((f.rtt_to_server()?, NonZeroU32::new(samples)?))
+    });
+    ((f.outcome, f.stage), f.later) = (fate.soon, fate.later);
 }
 
 /// Settles outcome, stage and closing reason of every flow. `end` is the time of the last packet of the source.
 pub fn settle(flows: &mut [FlowRecord], end: Time) {
     for f in flows {
-        (f.outcome, f.stage) = f.fate.at(end);
+        (f.outcome, f.stage) = Fate { soon: (f.outcome, f.stage), later: f.later }.at(end);
         // Whether a flow was idle or cut off by the end of the capture must not depend on which shard saw what when.
         if matches!(f.closed, Closed::Idle | Closed::CaptureEnd) {
             let idle = if f.proto == Proto::TCP { IDLE_TCP } else { IDLE_UDP };
@@ -162,6 +195,6 @@ mod tests {
         let lone_syn = Fate::after(at(5), Outcome::SilentSyn, Stage::PostSyn);
         assert_eq!(lone_syn.at(at(5)), (Outcome::Unknown, Stage::None));
         assert_eq!(lone_syn.at(at(6)), (Outcome::SilentSyn, Stage::PostSyn));
-        assert_eq!(Fate::sure(Outcome::Ok, Stage::None).at(at(-9)), (Outcome::Ok, Stage::None));
+        assert_eq!(Fate::sure(Outcome::Ok, Stage::None).at(at(9)), (Outcome::Ok, Stage::None));
     }
 }

@@ -134,7 +134,7 @@ impl<'a> Tally<'a> {
             return None;
         }
         let (flow, kin) = (scene.flow, scene.kin);
-        let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+        let at = kin.of_client(flow.client.ip);
         let asked = if by_name { HashMap::new() } else { looked_up(scene) };
         let mut t = Tally::default();
         for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {

@@ -59,7 +59,7 @@ pub(super) fn ttls_vary(scene: &Scene<'_>) -> bool {
     let of = |f: &FlowRecord| f.ladder.iter().find(|p| p.side == Side::Server).map(|p| p.ttl);
     let Some(first) = of(scene.flow) else { return false };
     let own = scene.flow.ladder.iter().filter(|p| p.side == Side::Server).any(|p| p.ttl.abs_diff(first) > TTL_STEP);
-    let at = scene.kin.by_server.get(&scene.flow.server.ip);
+    let at = scene.kin.of_server(scene.flow.server.ip);
     own || super::dns_talk::around(scene, at, GLANCE).filter_map(of).any(|t| t.abs_diff(first) > TTL_STEP)
 }
 

@@ -104,7 +104,7 @@ impl Detector for DnsProxied {
         if !dns_talk::is_lookup(flow) || scene.source.quality.phone_vpn {
             return None;
         }
-        let at = scene.kin.by_client.get(&flow.client.ip);
+        let at = scene.kin.of_client(flow.client.ip);
         let mut heard: Vec<Answer> = Vec::new();
         for f in dns_talk::around(scene, at, 256).filter(|f| f.tcp.is_none()) {
             let Some(operator) = operator(f.server.ip) else { continue };

@@ -213,14 +213,14 @@ fn is_copy(a: &Said<'_>, b: &Said<'_>) -> bool {
 /// What the resolver of this flow told this client around the same time, this flow included, in capture order.
 /// Another client, or this host by another interface, may reach the resolver another way.
 pub(super) fn of_resolver<'a>(scene: &Scene<'a>) -> Vec<Exchange<'a>> {
-    let at = scene.kin.by_server.get(&scene.flow.server.ip);
+    let at = scene.kin.of_server(scene.flow.server.ip);
     let flow = scene.flow;
     around(scene, at, AROUND_RESOLVER).filter(|f| f.server.port == flow.server.port && near_in_time(f, flow)).flat_map(exchanges).collect()
 }
 
 /// What other public resolvers told this client about a name: exchanges with public addresses.
 pub(super) fn told_elsewhere<'a>(scene: &Scene<'a>, name: &str, kind: u16) -> Vec<Exchange<'a>> {
-    let at = scene.kin.by_client.get(&scene.flow.client.ip);
+    let at = scene.kin.of_client(scene.flow.client.ip);
     let here = scene.flow.server.ip;
     around(scene, at, AROUND_CLIENT)
         .filter(|f| f.server.ip != here && is_lookup(f) && !is_private(f.server.ip))
@@ -231,9 +231,8 @@ pub(super) fn told_elsewhere<'a>(scene: &Scene<'a>, name: &str, kind: u16) -> Ve
 }
 
 /// The flows listed before and after this one.
-pub(super) fn around<'a>(scene: &Scene<'a>, at: Option<&'a Vec<u32>>, n: usize) -> impl Iterator<Item = &'a FlowRecord> + use<'a> {
+pub(super) fn around<'a>(scene: &Scene<'a>, at: &'a [u32], n: usize) -> impl Iterator<Item = &'a FlowRecord> + use<'a> {
     let flows = scene.kin.flows;
-    let at: &'a [u32] = at.map_or(&[], Vec::as_slice);
     let id = scene.flow.id;
     let here = at.partition_point(|&i| flows.get(i as usize).is_some_and(|f| f.id < id));
     let window = at.get(here.saturating_sub(n)..here.saturating_add(n).min(at.len())).unwrap_or(&[]);

@@ -7,7 +7,7 @@
 use super::Detector;
 use super::{dns_drop::DnsDrop, dns_nxdomain::DnsNxdomain, dns_race::DnsRace, dns_sinkhole::DnsSinkhole};
 use crate::model::finding::Grade::{self, Confirmed, Likely, Possible};
-use crate::model::flow::{Brief, Closed, Detail, Fate, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{DnsMessage, Fact, Note, Notes};
@@ -65,7 +65,7 @@ fn begin(at: Moment, port: u16, resolver: IpAddr) -> FlowRecord {
         closed: Closed::CaptureEnd,
         outcome: Outcome::Unknown,
         stage: Stage::None,
-        fate: Fate::UNKNOWN,
+        later: None,
         nearest: None,
     })
 }

@@ -186,7 +186,7 @@ fn over_https(scene: &Scene<'_>) -> Option<Finding> {
     }
     let own = kin.flows.binary_search_by_key(&flow.id, |f| f.id).ok()?;
     resolver_asked(scene, own)?;
-    let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+    let at = kin.of_client(flow.client.ip);
     let (mut names, mut flows, mut frames): (Vec<&str>, Vec<FlowId>, Vec<FrameNo>) = (Vec::new(), Vec::new(), Vec::new());
     let (mut first, mut last) = (flow.first.ts, flow.last.ts);
     let mut plain = Control::new("same_client_plain_dns");

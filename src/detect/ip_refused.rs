@@ -170,7 +170,7 @@ impl Chorus {
             alive: Control::new("same_client_meanwhile"),
         };
         let mut strangers = HashSet::new();
-        let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+        let at = kin.of_client(flow.client.ip);
         for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {
             let Some(f) = kin.flows.get(i).filter(|f| f.tcp.is_some() && f.first.ts.since(flow.first.ts).abs() <= NEAR) else { continue };
             let other = kin.labels.get(i).and_then(Option::as_ref);

@@ -266,7 +266,7 @@ pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Dir
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Closed, Detail, Fate, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, Fact, Note, Notes};
     use crate::model::packet::TcpFlags;
@@ -334,7 +334,7 @@ mod tests {
             closed: Closed::CaptureEnd,
             outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
             stage: Stage::None,
-            fate: Fate::UNKNOWN,
+            later: None,
             nearest: None,
         })
     }

@@ -360,7 +360,7 @@ pub(super) fn knocking(scene: &Scene<'_>) -> bool {
     let (flow, kin) = (scene.flow, scene.kin);
     let own = scene.label.map(|l| &*l.id);
     let (mut silent, mut heard, mut ports) = (HashSet::new(), HashSet::new(), HashSet::new());
-    let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+    let at = kin.of_client(flow.client.ip);
     for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
         let Some(f) = kin.flows.get(i).filter(|f| f.proto == flow.proto && public(f.server.ip)) else { continue };
         if f.totals.server.packets > 0 {
@@ -384,7 +384,7 @@ pub(super) fn service_addresses(scene: &Scene<'_>) -> (u32, u32, Vec<FlowId>) {
     let mut asked = Vec::new();
     let (flow, kin) = (scene.flow, scene.kin);
     let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
-    let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+    let at = kin.of_client(flow.client.ip);
     for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
         let same = kin.labels.get(i).and_then(Option::as_ref).is_some_and(|l| *l.id == *own);
         let Some(f) = kin.flows.get(i).filter(|f| same && f.proto == flow.proto) else { continue };

@@ -137,7 +137,7 @@ impl<'a> Tally<'a> {
             heard: Control::new("same_client_other_udp"),
             tcp: Control::new("same_client_tcp_meanwhile"),
         };
-        let at = kin.by_client.get(&flow.client.ip).map_or(&[] as &[u32], Vec::as_slice);
+        let at = kin.of_client(flow.client.ip);
         let all = || at.iter().rev().take(KIN_MAX).rev().filter_map(|i| kin.flows.get(*i as usize));
         let heard: Vec<Time> = all().filter(|f| f.tcp.is_some() && silence::public(f.server.ip)).flat_map(moments).collect();
         for f in all() {

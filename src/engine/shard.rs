@@ -6,7 +6,7 @@ use crate::collect::{self, Share, Sums};
 use crate::flow::{Bounds, Entry, Table};
 use crate::inspect::{Appetite, Desk};
 use crate::model::event::{Seen, StreamEvent};
-use crate::model::flow::{Brief, Closed, Detail, Fate, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
 use crate::model::frame::{Batch, FrameRef};
 use crate::model::key::{Endpoint, FlowKey, Proto};
 use crate::model::note::{Notes, wire_text};
@@ -496,6 +496,7 @@ impl Scribe {
             }
             None => self.open(&mut entry, notes),
         };
+        record.notes.shrink();
         (record.app, record.owner, record.closed) = (app, owner, closed);
         if record.is_open() {
             collect::ripen(&mut record);
@@ -540,7 +541,7 @@ impl Scribe {
             closed: Closed::CaptureEnd,
             outcome: Outcome::Unknown,
             stage: Stage::None,
-            fate: Fate::UNKNOWN,
+            later: None,
             nearest: None,
         })
     }

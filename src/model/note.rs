@@ -561,6 +561,15 @@ impl From<Vec<Note>> for NoteList {
     }
 }
 
+impl Notes {
+    /// Gives back room that no further note will need.
+    pub fn shrink(&mut self) {
+        if let Some(list) = self.list.0.as_mut().and_then(Arc::get_mut) {
+            list.shrink_to_fit();
+        }
+    }
+}
+
 /// Most notes a flow keeps.
 pub const NOTES_MAX: usize = 64;
 

@@ -10,6 +10,7 @@ use super::side::Side;
 use super::source::{SourceFacts, Vantage};
 use super::time::Span;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -25,15 +26,18 @@ pub struct Kin<'a> {
     pub index: Arc<Index>,
 }
 
+/// Flows with something in common, in first-frame order: in a flood most are alone.
+pub type Group = SmallVec<[u32; 4]>;
+
 /// Indices over the flows of a source.
 #[derive(Clone, Default)]
 pub struct Index {
     /// Flow indices by server address.
-    pub by_server: HashMap<IpAddr, Vec<u32>>,
+    pub by_server: HashMap<IpAddr, Group>,
     /// Flow indices by the name asked for.
-    pub by_name: HashMap<String, Vec<u32>>,
+    pub by_name: HashMap<String, Group>,
     /// Flow indices by client address.
-    pub by_client: HashMap<IpAddr, Vec<u32>>,
+    pub by_client: HashMap<IpAddr, Group>,
     /// Smallest round trip from the capture point to a server and the number of samples, over all flows whose SYN was sent once.
     pub rtt: HashMap<IpAddr, (Span, u32)>,
     /// Of each flow what tells whether it is a control, side by side: hundreds are looked at for one judgement.
@@ -69,12 +73,22 @@ impl Index {
             }
             if let Some((rtt, samples)) = f.nearest {
                 let best = all.rtt.entry(f.server.ip).or_insert((rtt, 0));
-                *best = (best.0.min(rtt), best.1.saturating_add(samples));
+                *best = (best.0.min(rtt), best.1.saturating_add(samples.get()));
             }
             all.signs.push(Signs::of(f));
             all.controls.push(Controls { frame: f.id.frame, name, port: f.server.port, proto: f.proto, outcome: f.outcome });
         }
         all
+    }
+
+    /// All flows of this client address.
+    pub fn of_client(&self, ip: IpAddr) -> &[u32] {
+        self.by_client.get(&ip).map_or(&[], Group::as_slice)
+    }
+
+    /// All flows to this server address.
+    pub fn of_server(&self, ip: IpAddr) -> &[u32] {
+        self.by_server.get(&ip).map_or(&[], Group::as_slice)
     }
 
     /// What the flow at this place has of what detectors begin with.
@@ -121,13 +135,13 @@ impl<'a> Kin<'a> {
     pub fn with_client(&self, ip: IpAddr) -> impl Iterator<Item = &'a FlowRecord> + '_ {
         self.pick(self.by_client.get(&ip))
     }
-    fn pick<'s>(&self, at: Option<&'s Vec<u32>>) -> impl Iterator<Item = &'a FlowRecord> + use<'s, 'a> {
+    fn pick<'s>(&self, at: Option<&'s Group>) -> impl Iterator<Item = &'a FlowRecord> + use<'s, 'a> {
         let flows = self.flows;
         self.last(at).iter().filter_map(move |i| flows.get(*i as usize))
     }
     /// Bounded, so that a scan with a million flows to one host stays linear.
-    fn last<'s>(&self, at: Option<&'s Vec<u32>>) -> &'s [u32] {
-        let at: &[u32] = at.map_or(&[], Vec::as_slice);
+    fn last<'s>(&self, at: Option<&'s Group>) -> &'s [u32] {
+        let at: &[u32] = at.map_or(&[], Group::as_slice);
         at.get(at.len().saturating_sub(KIN_MAX)..).unwrap_or(&[])
     }
 }

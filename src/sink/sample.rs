@@ -1,7 +1,7 @@
 //! A hand-made story for the tests of the sinks: one blocked service, one way around blocking, and text that attacks the reader.
 
 use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
-use crate::model::flow::{Closed, Detail, Fate, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
+use crate::model::flow::{Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
 use crate::model::frame::{FrameNo, LinkType};
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{EvidenceClass, Label, LabelEvidence, LabelFacts, LabelGrade, Role};
@@ -72,7 +72,7 @@ pub fn tcp_flow(frame: u64, sni: &str, outcome: Outcome) -> FlowRecord {
         closed: Closed::Finished,
         outcome,
         stage: if outcome == Outcome::Ok { Stage::None } else { Stage::PostPsh },
-        fate: Fate::UNKNOWN,
+        later: None,
         nearest: None,
     })
 }

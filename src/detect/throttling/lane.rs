@@ -87,7 +87,7 @@ impl<'a> Lane<'a> {
 /// All lanes of a client, and those of the server that go the same way between the two hosts, in the order of their first frames.
 pub(super) fn lanes<'a>(scene: &Scene<'a>, side: Side) -> Vec<Lane<'a>> {
     let kin = scene.kin;
-    let all: &[u32] = kin.by_client.get(&scene.flow.client.ip).map_or(&[], Vec::as_slice);
+    let all: &[u32] = kin.of_client(scene.flow.client.ip);
     // Where a client has very many flows, those around this one matter.
     let here = all.partition_point(|i| kin.flows.get(*i as usize).is_some_and(|f| f.id < scene.flow.id));
     let from = here.saturating_sub(KIN_MAX / 2);
@@ -96,7 +96,7 @@ pub(super) fn lanes<'a>(scene: &Scene<'a>, side: Side) -> Vec<Lane<'a>> {
         Lane::of(flow, kin.labels.get(*i as usize).and_then(Option::as_ref), side)
     };
     let mut lanes: Vec<Lane<'_>> = all.iter().skip(from).take(KIN_MAX).filter_map(|i| lane(i, side)).collect();
-    let back: &[u32] = kin.by_client.get(&scene.flow.server.ip).map_or(&[], Vec::as_slice);
+    let back: &[u32] = kin.of_client(scene.flow.server.ip);
     let pair = |l: &Lane<'_>| l.flow.server.ip == scene.flow.client.ip && l.flow.client.ip != l.flow.server.ip;
     lanes.extend(back.iter().take(KIN_MAX).filter_map(|i| lane(i, side.peer())).filter(pair));
     lanes.sort_by_key(|l| l.flow.id);

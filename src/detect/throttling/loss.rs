@@ -77,7 +77,7 @@ type Kin<'a> = (&'a FlowRecord, Option<&'a Label>);
 /// TCP flows of the same client that kept a pace, and those near them.
 fn around<'a>(scene: &Scene<'a>) -> Vec<Kin<'a>> {
     let kin = scene.kin;
-    let all: &[u32] = kin.by_client.get(&scene.flow.client.ip).map_or(&[], Vec::as_slice);
+    let all: &[u32] = kin.of_client(scene.flow.client.ip);
     let here = all.partition_point(|i| kin.flows.get(*i as usize).is_some_and(|f| f.id < scene.flow.id));
     all.iter()
         .skip(here.saturating_sub(KIN_MAX / 2))

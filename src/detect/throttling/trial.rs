@@ -3,7 +3,7 @@
 use super::{ThrottlingGeneral, ThrottlingRate};
 use crate::detect::Detector;
 use crate::model::finding::{Finding, Grade};
-use crate::model::flow::{Closed, Detail, Fate, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
+use crate::model::flow::{Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{Label, LabelFacts, LabelGrade};
@@ -184,7 +184,7 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
             closed: Closed::CaptureEnd,
             outcome: Outcome::Ok,
             stage: Stage::None,
-            fate: Fate::UNKNOWN,
+            later: None,
             nearest: None,
         }));
     }
