@@ -32,6 +32,12 @@ const TRUTH: &[(&str, &[&str])] = &[
     ("doq-dropped", &["doq"]),
     ("doq-one-sided", &["doq"]),
     ("clean-doq-lost-once", &["doq"]),
+    ("wireguard-cut", &["wireguard"]),
+    ("wireguard-one-sided", &["wireguard"]),
+    ("clean-wireguard-lost-twice", &["wireguard"]),
+    ("clean-wireguard-line-down", &["wireguard"]),
+    ("openvpn-reset", &["openvpn"]),
+    ("clean-openvpn-refused", &["openvpn"]),
     ("shape-obfuscated", &["amneziawg", "openvpn", "softether", "telegram"]),
 ];
 

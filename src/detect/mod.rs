@@ -3,7 +3,8 @@
 //! One file per interference, one line in [`ALL`]. A detector holds no state and looks at no packet: everything it may use is in the
 //! [`Scene`]. Files here without a line in [`ALL`] are what several detectors need: `weigh` adds evidence up, `resets` judges resets,
 //! `silence` judges unanswered packets, `forged` packets put in place of
-//! the server's, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers.
+//! the server's, `dns_talk` pairs queries with answers, `dns_habit` knows how a resolver usually answers, `quic_speaks`
+//! whether a silent server would answer QUIC.
 
 mod alert_injected;
 mod allowlist;
@@ -19,12 +20,14 @@ mod dns_sinkhole;
 mod dns_talk;
 #[cfg(test)]
 mod dns_trial;
+mod dtls_silent;
 mod ech;
 mod encrypted_dns;
 mod fin_injected;
 mod first_data;
 mod forged;
 mod freeze;
+mod handshake_forged;
 mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
@@ -32,12 +35,16 @@ mod ip_refused;
 mod protocol_blocked;
 mod quic_blocked;
 mod quic_cut;
+mod quic_speaks;
 mod resets;
 mod residual;
 mod rst_injected;
 mod rst_on_syn;
 mod silence;
 mod sni_reset;
+mod stun_unheard;
+#[cfg(test)]
+mod tcp_trial;
 mod throttling;
 mod tls_policing;
 mod udp_blocked;
@@ -45,6 +52,7 @@ mod udp_blocked_all;
 mod udp_blocked_degraded;
 mod udp_blocked_media;
 mod vpn_blocked;
+mod vpn_cut;
 mod weigh;
 
 pub use block_page::KNOWN_PAGES;
@@ -70,6 +78,7 @@ pub static ALL: &[&dyn Detector] = &[
     &rst_injected::RstInjected,
     &rst_on_syn::RstOnSyn,
     &fin_injected::FinInjected,
+    &handshake_forged::HandshakeForged,
     &sni_reset::SniReset,
     &alert_injected::AlertInjected,
     &cert_intercepted::CertIntercepted,
@@ -93,10 +102,13 @@ pub static ALL: &[&dyn Detector] = &[
     &ip_refused::IpRefused,
     &quic_blocked::QuicBlocked,
     &udp_blocked::CallSilent,
+    &stun_unheard::StunUnheard,
     &udp_blocked_media::MediaCut,
     &udp_blocked_degraded::MediaDegraded,
     &udp_blocked_all::AllUdp,
     &vpn_blocked::VpnHandshake,
+    &vpn_cut::VpnCut,
+    &dtls_silent::DtlsSilent,
     &encrypted_dns::EncryptedDns,
     &protocol_blocked::ProtocolBlocked,
     &throttling::ThrottlingRate,

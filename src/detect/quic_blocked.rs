@@ -13,8 +13,9 @@
 
 use super::Detector;
 use super::quic_cut;
+use super::quic_speaks::Speaks;
 use super::silence::{self, Around};
-use super::weigh::{self, Claim, Weigh, fisher};
+use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind, Target};
 use crate::model::flow::{Brief, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
@@ -51,6 +52,7 @@ client                        server
     ],
     innocent: &[
         "server without QUIC",
+        "front that hands names on, and the machine for this name is down",
         "network that admits no UDP to port 443",
         "outage of the line",
         "path that does not carry 1,200-byte datagrams",
@@ -59,13 +61,16 @@ client                        server
         "client that went away",
         "transfer that was complete",
     ],
-    confirm: "Ask the same address for another name over QUIC, and the same name from another network.",
+    confirm: "Ask the same address for another name over QUIC, and the same name from another network. Silence at the client's end tells neither \
+which way the packets are lost nor whether the machine behind a front is down: the name's HTTPS record (alpn h3) beside a TCP connection \
+that works, or an answer to another version of QUIC, do tell the latter.",
     sources: &[
         "RFC 9000, RFC 9002 §6.2 (probe timeout)",
         "net4people/bbs 490 (connections that freeze after some 16 KB, TCP and UDP, Russia 2025)",
         "Zohaib et al., USENIX Security 2025 (QUIC SNI, China)",
         "Xue et al.: TSPU, IMC 2022 (Initials of version 1 dropped)",
         "Elmenhorst et al., IMC 2021 (QUIC by endpoint, Iran)",
+        "RFC 9460 §7.1 (HTTPS records tell whether a name is served over HTTP/3)",
     ],
 };
 
@@ -184,16 +189,19 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     if !(repeated || fell_back || lone) {
         return None;
     }
-    // The same name answered at the same address: what is lost now and then is not blocked.
+    // The same name answered at the same address: what is lost now and then is not blocked. In another version it is a control.
+    let speaks = Speaks::of(scene);
     let same = scene.same_server_same_name();
-    let fails = same.n - same.ok + 1;
-    if same.ok >= fails || silence::knocking(scene) {
+    let fails = (same.n - same.ok + 1).max(1);
+    let same_version = same.ok.saturating_sub(speaks.version_same_name);
+    if same_version >= fails || speaks.only_outdated(flow) || silence::knocking(scene) {
         return None;
     }
     let around = Around::of(scene, flow.first.ts, flow.last.ts.plus(Span::from_secs(1)));
     let service = scene.label.is_some() && around.alive.ok > 0;
-    let all_quic = beside.elsewhere.ok == 0 && beside.mute_servers >= 2 && other.ok == 0;
-    if beside.tcp.ok == 0 && other.ok == 0 && beside.elsewhere.ok == 0 && !service {
+    let heard_here = other.ok > 0 || speaks.version.ok > 0;
+    let all_quic = beside.elsewhere.ok == 0 && beside.mute_servers >= 2 && !heard_here;
+    if beside.tcp.ok == 0 && !heard_here && beside.elsewhere.ok == 0 && !service {
         return None;
     }
     let mut w = Weigh::default();
@@ -209,17 +217,15 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     if beside.tcp.ok > 0 {
         w.fact(1.5, "the same server, or the same name, answers over TCP", format!("{} connections", beside.tcp.ok), "-", &[]);
     }
-    if other.ok > 0 {
-        w.fact(2.0, "the same address answers other names over QUIC", format!("{} of {}", other.ok, other.n), "-", &[]);
-        w.excluded("server without QUIC", "it answered other names");
-    } else {
-        w.against(0.0, "server without QUIC", "nothing at this address was seen to answer QUIC");
-    }
+    weigh_server(&speaks, &other, &mut w);
     if all_quic {
         w.fact(0.5, "no QUIC of this client is answered, whatever the name", format!("{} servers silent", beside.mute_servers), "-", &[]);
         w.against(0.0, "network that admits no UDP to port 443", "many companies and some routers drop all of it");
-    } else if beside.elsewhere.ok > 0 || other.ok > 0 {
-        w.excluded("network that admits no UDP to port 443", format!("{} QUIC connections elsewhere were answered", beside.elsewhere.ok));
+    } else if beside.elsewhere.ok > 0 || heard_here {
+        w.excluded(
+            "network that admits no UDP to port 443",
+            format!("{} QUIC connections were answered", beside.elsewhere.ok + other.ok + speaks.version.ok),
+        );
     } else {
         w.against(0.0, "network that admits no UDP to port 443", "no QUIC of this client was seen to be answered");
     }
@@ -231,16 +237,17 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
         w.against(0.0, "packet loss", format!("only {bursts} sent"));
     }
     let large = sent.iter().map(|p| p.len).min().unwrap_or(0);
-    if other.ok > 0 || beside.elsewhere.ok > 0 || silence::size_passes(scene, large) {
+    if heard_here || beside.elsewhere.ok > 0 || silence::size_passes(scene, large) {
         w.excluded("path that does not carry 1,200-byte datagrams", "packets as large arrived");
     } else {
         w.against(0.0, "path that does not carry 1,200-byte datagrams", "none as large was seen to arrive");
     }
     let differs = same.ok == 0 && other.ok >= 2 && other.ok * 2 > other.n && flow.asked_name().is_some();
-    let p = fisher(fails, same.ok, other.n - other.ok, other.ok) * f64::from(scene.names_at_server());
+    // From the client's end a machine that fails behind its front is never quite excluded: nothing is confirmed here.
+    let often = repeated && (fails >= 2 || bursts >= 4);
     let mut grade = match () {
-        () if differs && repeated && p < 0.001 => Grade::Confirmed,
-        () if differs && repeated && (fails >= 2 || bursts >= 4) => Grade::Likely,
+        () if often && speaks.by_version() => Grade::Likely,
+        () if often && differs && speaks.served_here() => Grade::Likely,
         () => Grade::Possible,
     };
     if scene.lossy() {
@@ -250,13 +257,51 @@ fn initial_dropped(scene: &Scene<'_>) -> Option<Finding> {
     if other.n == 0 {
         needs.push("QUIC to the same address with another name");
     }
-    let control = vec![other, same, beside.tcp, beside.elsewhere, udp, around.alive];
+    let control = vec![other, same, speaks.version, speaks.tcp, beside.tcp, beside.elsewhere, udp, around.alive];
     let mut found = weigh::finding(scene, &claim("initial_dropped", grade, None, flow.first.ts), w, control, needs);
     if all_quic {
         // It is about QUIC as such: no name, no service, no address.
         found.target = Target::default();
     }
     Some(found)
+}
+
+/// Weighs whether the server would have answered: a server without QUIC, or without this name.
+fn weigh_server(speaks: &Speaks, other: &Control, w: &mut Weigh) {
+    const NONE: &str = "server without QUIC";
+    const FRONT: &str = "front that hands names on, and the machine for this name is down";
+    if let Some(frame) = speaks.offered {
+        w.fact(1.0, "the name's own HTTPS record offers HTTP/3", "alpn h3", "-", &[frame]);
+    }
+    if other.ok > 0 {
+        w.fact(2.0, "the same address answers other names over QUIC", format!("{} of {}", other.ok, other.n), "-", &[]);
+    }
+    if speaks.by_version() {
+        w.fact(
+            3.0,
+            "the same address answers other versions of QUIC, and version 1 not even with a version negotiation",
+            format!("{} of {} connections", speaks.version.ok, speaks.version.n),
+            "-",
+            &[],
+        );
+        w.excluded(NONE, "it answered another version");
+        w.excluded(FRONT, "whoever answers other versions reads version 1");
+        return;
+    }
+    if other.ok > 0 {
+        w.excluded(NONE, "it answered other names");
+    } else if speaks.served_here() {
+        w.excluded(NONE, "the name's own record offers HTTP/3");
+    } else {
+        w.against(0.0, NONE, "nothing at this address was seen to answer QUIC");
+    }
+    match () {
+        () if speaks.served_here() => {
+            w.excluded(FRONT, "the name's record offers HTTP/3, and the same address serves the name over TCP meanwhile");
+        }
+        () if other.ok > 0 => w.against(0.0, FRONT, "the address answers other names only"),
+        () => w.against(0.0, FRONT, "nothing shows that the machine for this name is up"),
+    }
 }
 
 pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Direction>, started: Time) -> Claim {
@@ -267,8 +312,9 @@ pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Dir
 mod tests {
     use super::*;
     use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::flow::{TcpRecord, TcpSide};
     use crate::model::key::Endpoint;
-    use crate::model::note::{ClientHello, Fact, Note, Notes};
+    use crate::model::note::{ClientHello, DnsMessage, Fact, Note, Notes, QuicInitial};
     use crate::model::packet::TcpFlags;
     use crate::model::scene::{Index, Kin};
     use crate::model::seq::{Pos, Seq};
@@ -311,11 +357,9 @@ mod tests {
             });
         }
         let at = |p: Option<&Brief>| p.map(|p| Moment { frame: p.frame, ts: p.ts }).expect("a flow has packets");
-        let hello = ClientHello { sni: Some("news.example.org".into()), ..ClientHello::default() };
         let mut notes = Notes::default();
         if app == Some("quic") {
-            let fact = Fact::ClientHello(Box::new(hello));
-            notes.push(Note { frame: FrameNo(frame), ts: Time::default(), side: Side::Client, from: Pos::FIRST, to: Pos::FIRST, fact });
+            notes = quic_notes(frame, "news.example.org", 1);
         }
         let answered = totals.server.packets > 0;
         FlowRecord::from(Flow {
@@ -337,6 +381,26 @@ mod tests {
             later: None,
             nearest: None,
         })
+    }
+
+    fn note(frame: u64, side: Side, fact: Fact) -> Note {
+        Note { frame: FrameNo(frame), ts: Time::default(), side, from: Pos::FIRST, to: Pos::FIRST, fact }
+    }
+
+    fn quic_notes(frame: u64, name: &str, version: u32) -> Notes {
+        let hello = ClientHello { sni: Some(name.into()), ..ClientHello::default() };
+        let initial = QuicInitial { version, ..QuicInitial::default() };
+        let mut notes = Notes::default();
+        notes.push(note(frame, Side::Client, Fact::Quic(Box::new(initial))));
+        notes.push(note(frame, Side::Client, Fact::ClientHello(Box::new(hello))));
+        notes
+    }
+
+    /// A connection to the address under judgement.
+    fn here(frame: u64, name: &str, version: u32, steps: &[Step]) -> FlowRecord {
+        let mut f = flow(frame, 1, Some("quic"), steps);
+        f.notes = quic_notes(frame, name, version);
+        f
     }
 
     /// The judgement about `steps`, beside other flows of the same client.
@@ -409,5 +473,60 @@ mod tests {
         let mut clock = done;
         clock.extend((0..20).map(|i| (600 + i * 300, 'c', 60)));
         assert!(judge(&clock, &[alive(None)]).is_none(), "its own clock is no timer");
+    }
+
+    /// An exchange that goes on all the time.
+    const WELL: [Step; 8] = [
+        (200, 'c', 1200),
+        (240, 's', 1200),
+        (300, 'c', 90),
+        (340, 's', 90),
+        (6000, 'c', 90),
+        (6040, 's', 90),
+        (9000, 'c', 90),
+        (9040, 's', 90),
+    ];
+
+    #[test]
+    fn a_server_that_answers_other_versions_would_answer_version_1() {
+        let v2 = |frame| here(frame, "news.example.org", 0x6b33_43cf, &WELL);
+        let found = judge(&INITIALS, &[v2(200), alive(None)]).expect("version 2 is answered");
+        assert_eq!((found.grade, found.direction), (Grade::Likely, None));
+        // Version 1 passes for others: it is not the version.
+        let other = here(300, "other.example.org", 1, &WELL);
+        assert_eq!(judge(&INITIALS, &[v2(200), other, alive(None)]).map(|f| f.grade), Some(Grade::Possible));
+        // A server may ignore what it does not speak, if it speaks version 1.
+        let draft = here(1, "news.example.org", 0xff00_001d, &INITIALS);
+        let flows = [draft, here(200, "news.example.org", 1, &WELL), alive(None)];
+        let kin = Kin { flows: &flows, labels: &[None, None, None], index: Arc::new(Index::of(&flows)) };
+        let source = SourceFacts { last: Some(Time::from_nanos(60_000_000_000)), ..SourceFacts::default() };
+        assert!(QuicBlocked.judge(&Scene { flow: &flows[0], label: None, kin: &kin, source: &source }).is_none());
+        // What was answered long before only may have ceased since.
+        let before: Vec<Step> = WELL.iter().map(|s| (s.0 - 20_000, s.1, s.2)).collect();
+        let old = here(200, "news.example.org", 0x6b33_43cf, &before);
+        assert_ne!(judge(&INITIALS, &[old, alive(None)]).map(|f| f.grade), Some(Grade::Likely));
+    }
+
+    #[test]
+    fn a_front_whose_machine_for_one_name_is_down_is_no_block() {
+        let others: Vec<FlowRecord> = (0..8).map(|i| here(200 + i * 20, &format!("{i}.example.org"), 1, &WELL)).collect();
+        let mut beside = others.clone();
+        beside.extend((0..6).map(|i| here(500 + i * 20, "news.example.org", 1, &INITIALS)));
+        beside.push(alive(None));
+        let found = judge(&INITIALS, &beside).expect("other names are answered");
+        assert_eq!(found.grade, Grade::Possible, "however often it is tried");
+        assert!(found.innocent.iter().any(|i| i.stands && i.cause.starts_with("front")));
+        // The name's own record offers HTTP/3, and its machine answers over TCP.
+        let mut lookup = flow(2_000, 53, Some("dns"), &[(0, 'c', 40), (20, 's', 120)]);
+        let told = DnsMessage { response: true, qname: "news.example.org".into(), qtype: 65, h3: true, ..DnsMessage::default() };
+        lookup.notes.push(note(2_001, Side::Server, Fact::Dns(Box::new(told))));
+        let mut tcp = here(2_100, "news.example.org", 1, &WELL);
+        tcp.app = Some("tls");
+        tcp.proto = Proto::TCP;
+        tcp.tcp =
+            Some(Box::new(TcpRecord { side: PerSide { client: TcpSide::default(), server: TcpSide::default() }, ..TcpRecord::default() }));
+        tcp.totals.server.payload = 5_000;
+        beside.extend([lookup, tcp]);
+        assert_eq!(judge(&INITIALS, &beside).map(|f| f.grade), Some(Grade::Likely));
     }
 }

@@ -17,9 +17,10 @@ use crate::model::flow::{Brief, FlowRecord, Outcome};
 use crate::model::frame::FrameNo;
 use crate::model::key::Proto;
 use crate::model::scene::Scene;
-use crate::model::side::Side;
+use crate::model::side::{PerSide, Side};
 use crate::model::source::Vantage;
 use crate::model::time::{Span, Time};
+use hashbrown::HashSet;
 
 /// The handshake goes round in circles: both sides repeat themselves, so one of them is not heard.
 pub(super) fn answer_dropped(scene: &Scene<'_>) -> Option<Finding> {
@@ -31,34 +32,26 @@ pub(super) fn answer_dropped(scene: &Scene<'_>) -> Option<Finding> {
     let first_answer = of(Side::Server).next()?;
     let client: Vec<&Brief> = of(Side::Client).filter(|p| p.ts > first_answer.ts).collect();
     let server: Vec<&Brief> = of(Side::Server).collect();
-    // The server's first flight, by lengths; what it sends later must be the same again, on a growing timer.
-    let mut starts: Vec<&Brief> = Vec::new();
-    let mut last: Option<Time> = None;
-    for p in &server {
-        if last.is_none_or(|l| p.ts.since(l) >= Span::from_millis(150)) {
-            starts.push(p);
-        }
-        last = Some(p.ts);
-    }
-    let flight: Vec<u32> = server.iter().take_while(|p| starts.get(1).is_none_or(|s| p.ts < s.ts)).map(|p| p.len).collect();
-    let again = starts.len() >= 3 && starts.iter().all(|p| p.len >= INITIAL_MIN && flight.contains(&p.len));
-    let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).collect();
-    let growing = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
+    let starts = repeated_flights(flow)?;
     let answers = silence::bursts(client.iter().map(|p| p.ts));
     let span = starts.last()?.ts.since(first_answer.ts);
-    if !again || !growing || answers < 2 || span < Span::from_millis(900) {
+    if answers < 2 || span < Span::from_millis(900) {
         return None;
     }
-    let restarted = client.iter().all(|p| p.len >= INITIAL_MIN);
+    // Who writes to the id that the server chose has read an answer (RFC 9000 §7.2); acknowledgements in Initials are as large as a beginning.
+    let ignorant = !still_ignorant(flow, first_answer.ts).is_empty();
+    if ignorant && scene.vantage() == Vantage::Client {
+        // The answers reached this machine: what ignores them is its program, or its own firewall.
+        return None;
+    }
+    let moved =
+        flow.notes.quic().filter(|(n, q)| n.side == Side::Client && q.kind == 0).map(|(_, q)| &q.dcid).collect::<HashSet<_>>().len() > 1;
+    let restarted = !moved && client.iter().all(|p| p.len >= INITIAL_MIN);
     let direction = match (scene.vantage(), restarted) {
         (Vantage::Client, _) | (Vantage::Mid | Vantage::Unknown, false) => Direction::C2s,
         (Vantage::Server, _) | (Vantage::Mid | Vantage::Unknown, true) => Direction::S2c,
     };
-    let around = Around::of(scene, flow.first.ts, flow.last.ts);
-    let other = scene.same_server_other_name();
-    if around.alive.ok == 0 && other.ok == 0 {
-        return None;
-    }
+    let beside = Beside::of(scene)?;
     let mut w = Weigh::default();
     let frames: Vec<FrameNo> = starts.iter().chain(&client).map(|p| p.frame).take(16).collect();
     w.fact(
@@ -68,11 +61,14 @@ pub(super) fn answer_dropped(scene: &Scene<'_>) -> Option<Finding> {
         "the handshake goes on after one round trip",
         &frames,
     );
-    around.weigh(false, &mut w);
-    w.against(0.0, "client that cannot complete the handshake", "a program that answers wrongly would look the same");
-    let control = vec![other, scene.same_server_same_name(), around.alive];
-    let claim = claim("answer_dropped", Grade::Possible, Some(direction), first_answer.ts);
-    Some(weigh::finding(scene, &claim, w, control, vec!["a capture at the other end", "QUIC to the same address with another name"]))
+    beside.around.weigh(false, &mut w);
+    w.excluded("packet loss", format!("{} flights or their answers in a row would all have to be lost", starts.len()));
+    let lost = if direction == Direction::C2s { &client } else { &server };
+    let clear = beside.weigh_client(&mut w) & beside.weigh_size(lost, &mut w);
+    let grade = beside.grade(scene, clear && starts.len() >= 4);
+    let claim = claim("answer_dropped", grade, Some(direction), first_answer.ts);
+    let needs = vec!["a capture at the other end", "QUIC to the same address with another name"];
+    Some(weigh::finding(scene, &claim, w, beside.control(scene), needs))
 }
 
 /// Data flowed; then, without a pause, nothing answers any more, however often the client asks.
@@ -139,7 +135,9 @@ pub(super) fn begun_again(scene: &Scene<'_>) -> Option<Finding> {
         }
     }
     let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.since(*w.first()?).nanos())).collect();
-    let growing = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
+    // The last of them may be a goodbye, which is on no timer.
+    let timed = gaps.get(..gaps.len().saturating_sub(usize::from(gaps.len() > 3))).unwrap_or(&gaps);
+    let growing = timed.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
     let nothing_else = client.iter().all(|p| p.len >= INITIAL_MIN);
     // What was sent before an answer can have arrived shows nothing.
     let after = starts.iter().filter(|t| t.since(first.ts) > Span::from_millis(100)).count();
@@ -147,11 +145,7 @@ pub(super) fn begun_again(scene: &Scene<'_>) -> Option<Finding> {
     if !nothing_else || !growing || starts.len() < 4 || after < 3 || answered < 3 || last.ts.since(first.ts) < Span::from_secs(1) {
         return None;
     }
-    let around = Around::of(scene, flow.first.ts, flow.last.ts);
-    let other = scene.same_server_other_name();
-    if around.alive.ok == 0 && other.ok == 0 {
-        return None;
-    }
+    let beside = Beside::of(scene)?;
     let mut w = Weigh::default();
     let frames: Vec<FrameNo> = client.iter().chain(&answers).map(|p| p.frame).take(16).collect();
     w.fact(
@@ -161,19 +155,139 @@ pub(super) fn begun_again(scene: &Scene<'_>) -> Option<Finding> {
         "the handshake goes on after one round trip",
         &frames,
     );
-    around.weigh_line(&mut w);
+    let ignorant = still_ignorant(flow, first.ts.plus(Span::from_millis(100)));
+    if !ignorant.is_empty() {
+        w.fact(
+            2.0,
+            "it went on writing to the connection id it had made up itself: it had read no packet of the server",
+            format!("{} Initials", ignorant.len()),
+            "the id the server chose (RFC 9000 §7.2)",
+            &ignorant,
+        );
+    }
+    beside.around.weigh_line(&mut w);
     w.excluded("server without QUIC", "it answered");
     w.excluded("packet loss", format!("{answered} answers in a row would all have to be lost"));
-    let small = of(Side::Server).any(|p| p.len < 600);
-    if small {
-        w.excluded("path that does not carry 1,200-byte datagrams", "small packets of the server were not received either");
-    } else {
-        w.against(0.0, "path that does not carry 1,200-byte datagrams", "all that was lost was large");
+    let server: Vec<&Brief> = of(Side::Server).collect();
+    let clear = beside.weigh_client(&mut w) & beside.weigh_size(&server, &mut w);
+    let grade = beside.grade(scene, clear && ignorant.len() >= 3);
+    let claim = claim("answer_dropped", grade, Some(Direction::S2c), first.ts);
+    let needs = vec!["a capture at the client", "QUIC to the same address with another name"];
+    Some(weigh::finding(scene, &claim, w, beside.control(scene), needs))
+}
+
+/// The beginnings of the server's flights, if it sent its first one again and again on a growing timer and nothing else.
+fn repeated_flights(flow: &FlowRecord) -> Option<Vec<&Brief>> {
+    let server: Vec<&Brief> = flow.ladder.iter().filter(|p| p.side == Side::Server).collect();
+    let mut starts: Vec<&Brief> = Vec::new();
+    let mut last: Option<Time> = None;
+    for p in &server {
+        if last.is_none_or(|l| p.ts.since(l) >= Span::from_millis(150)) {
+            starts.push(p);
+        }
+        last = Some(p.ts);
     }
-    w.against(0.0, "client that cannot complete the handshake", "a program that ignores what it is sent would look the same");
-    let control = vec![other, scene.same_server_same_name(), around.alive];
-    let claim = claim("answer_dropped", Grade::Possible, Some(Direction::S2c), first.ts);
-    Some(weigh::finding(scene, &claim, w, control, vec!["a capture at the client", "QUIC to the same address with another name"]))
+    // The first flight, by lengths; what comes later must be the same again.
+    let flight: Vec<u32> = server.iter().take_while(|p| starts.get(1).is_none_or(|s| p.ts < s.ts)).map(|p| p.len).collect();
+    let again = starts.len() >= 3 && starts.iter().all(|p| p.len >= INITIAL_MIN && flight.contains(&p.len));
+    let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).collect();
+    let growing = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
+    (again && growing).then_some(starts)
+}
+
+/// Initials after `from` with which a client still writes to the id it made up for its first one.
+fn still_ignorant(flow: &FlowRecord, from: Time) -> Vec<FrameNo> {
+    let initials = || flow.notes.quic().filter(|(n, q)| n.side == Side::Client && q.kind == 0);
+    let Some((_, own)) = initials().next() else { return Vec::new() };
+    let later = || initials().filter(|(n, _)| n.ts > from);
+    if later().any(|(_, q)| q.dcid != own.dcid) {
+        return Vec::new();
+    }
+    later().map(|(n, _)| n.frame).collect()
+}
+
+/// What a handshake that goes round in circles is compared with.
+struct Beside {
+    around: Around,
+    other: Control,
+    /// Handshakes of this client with this address that came to their end, under other names: the same program, the same path.
+    completed: Control,
+    /// Largest datagram of each side that passed in those.
+    passed: PerSide<u32>,
+}
+
+impl Beside {
+    /// `None` if nothing else of this client or server went well meanwhile: then a line that is down explains it.
+    fn of(scene: &Scene<'_>) -> Option<Self> {
+        let flow = scene.flow;
+        let around = Around::of(scene, flow.first.ts, flow.last.ts);
+        let other = scene.same_server_other_name();
+        if around.alive.ok == 0 && other.ok == 0 {
+            return None;
+        }
+        let mut completed = Control::new("same_server_other_name_completed");
+        let mut passed: PerSide<u32> = PerSide::default();
+        for f in scene.kin.with_server(flow.server.ip).filter(|f| f.client.ip == flow.client.ip && f.server.port == flow.server.port) {
+            if f.id == flow.id || f.app != Some("quic") || f.asked_name() == flow.asked_name() {
+                continue;
+            }
+            let done = went_through(f);
+            completed.add(f.id, done);
+            if done {
+                f.ladder.iter().for_each(|p| passed[p.side] = passed[p.side].max(p.len));
+            }
+        }
+        Some(Self { around, other, completed, passed })
+    }
+
+    /// Weighs the client itself. True if it is not the cause.
+    fn weigh_client(&self, w: &mut Weigh) -> bool {
+        const CAUSE: &str = "client that cannot complete the handshake";
+        if self.completed.ok > 0 {
+            w.excluded(CAUSE, format!("it completed {} handshakes with this address under other names", self.completed.ok));
+        } else {
+            w.against(0.0, CAUSE, "a program that answers wrongly, or ignores what it is sent, would look the same");
+        }
+        self.completed.ok > 0
+    }
+
+    /// Weighs a path that loses large datagrams only, by those that were lost. True if it is not the cause.
+    fn weigh_size(&self, lost: &[&Brief], w: &mut Weigh) -> bool {
+        const CAUSE: &str = "path that does not carry 1,200-byte datagrams";
+        let large = lost.iter().map(|p| p.len).max().unwrap_or(0);
+        let passed = lost.first().is_some_and(|p| self.passed[p.side] >= large);
+        if passed {
+            w.excluded(CAUSE, "packets as large arrived under other names");
+        } else if lost.iter().any(|p| p.len < SMALL) {
+            w.excluded(CAUSE, "small packets were lost as well");
+        } else {
+            w.against(0.0, CAUSE, "all that was lost was large");
+            return false;
+        }
+        true
+    }
+
+    /// A pattern, unless nothing innocent is left: the same program completes its handshakes with the same machine over the same path.
+    fn grade(&self, scene: &Scene<'_>, clear: bool) -> Grade {
+        let same = scene.same_server_same_name();
+        let again = same.n == 0
+            || scene.kin.with_server(scene.flow.server.ip).filter(|f| f.asked_name() == scene.flow.asked_name()).all(|f| !went_through(f));
+        if clear && again && self.around.alive.ok > 0 && !scene.lossy() { Grade::Likely } else { Grade::Possible }
+    }
+
+    fn control(self, scene: &Scene<'_>) -> Vec<Control> {
+        vec![self.completed, self.other, scene.same_server_same_name(), self.around.alive]
+    }
+}
+
+/// Datagrams below this size fit every path in use.
+const SMALL: u32 = 600;
+
+/// A handshake that came to its end: both sides went on to packets smaller than those of a handshake.
+fn went_through(f: &FlowRecord) -> bool {
+    let onward = |side| f.ladder.iter().filter(|p| p.side == side).skip(1).any(|p| p.len < SMALL);
+    let many = f.totals.server.packets >= 3 && f.totals.client.packets >= 3;
+    f.app == Some("quic") && many && onward(Side::Client) && onward(Side::Server) && repeated_flights(f).is_none()
 }
 
 /// Beyond the cut: data flowed, then the server probes on a doubling timer and hears nothing, until the client, which had not gone away,

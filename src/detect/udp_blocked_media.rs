@@ -6,6 +6,10 @@
 //!   | media -------------> X       |   then nothing comes back,
 //!   | media -------------> X       |   not even keepalives, while the client goes on talking
 //! ```
+//!
+//! Beyond the cut nothing of it can be seen but one thing: the relay that goes on. It does so too after a client that left without a word
+//! (a closed tab, a reload), so one call is told from the client's side of the cut only. Who hears the relay's answers leave learns more
+//! from requests that are repeated all the same: [`super::stun_unheard`].
 
 use super::Detector;
 use super::silence::{self, Around};
@@ -15,7 +19,7 @@ use crate::model::flow::{Brief, FlowRecord, Moment};
 use crate::model::frame::FrameNo;
 use crate::model::gist::Signs;
 use crate::model::key::Proto;
-use crate::model::label::Role;
+use crate::model::label::{EvidenceClass, Role};
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
@@ -35,8 +39,9 @@ client                        relay
   | media -------------> X       |   then nothing comes back,
   | media -------------> X       |   not even keepalives, while the client goes on talking",
     needs: &["both directions", "steady media of both sides before", "other connections of the client that work meanwhile"],
-    innocent: &["the call ended", "the other party lost its connection", "outage of the line", "muted microphone"],
-    confirm: "Call again and see whether it ends after the same time; capture at the other party.",
+    innocent: &["the call ended", "the other party lost its connection", "relay that went down", "outage of the line", "muted microphone"],
+    confirm: "Call again and see whether it ends after the same time; capture at the other party. From the client's end nothing tells which \
+way is cut: a relay that no longer hears its client may fall silent as well.",
     sources: &["RFC 7675 (consent: an answer at least every few seconds)", "youtubeUnblock 265 (calls in Russia since August 2025)"],
 };
 
@@ -90,10 +95,32 @@ impl Detector for MediaCut {
         around.weigh_line(&mut w);
         w.excluded("the call ended", "the client went on sending for longer than an app needs to notice");
         w.excluded("muted microphone", "not even reports or keepalives came");
-        if again == 0 {
-            w.against(0.0, "the other party lost its connection", "then its media ceases in the same way");
+        // A relay answers STUN itself, whoever else is in the call.
+        let relay = scene.label.is_some_and(|l| l.evidence.iter().any(|e| e.class == EvidenceClass::Ip && e.db >= 10));
+        let asked = Consent::of(flow, cut.heard.ts).filter(|c| c.answered > 0 && c.in_vain.len() >= IN_VAIN);
+        if let Some(asked) = &asked {
+            w.fact(
+                1.0,
+                "STUN requests had been answered, and were not any more",
+                format!("{} answered before, {} in vain after", asked.answered, asked.in_vain.len()),
+                "an answer to each",
+                &asked.in_vain,
+            );
         }
-        let likely = again > 0 && around.alive.ok >= 2 && scene.label.is_some() && !scene.lossy();
+        let own_answer = relay && asked.is_some();
+        match () {
+            () if again > 0 => w.excluded("the other party lost its connection", "other calls were cut in the same way"),
+            () if own_answer => w.excluded("the other party lost its connection", "the relay itself no longer answered"),
+            () => w.against(0.0, "the other party lost its connection", "then its media ceases in the same way"),
+        }
+        let up = around.address.ok > 0;
+        match () {
+            () if again > 0 => w.excluded("relay that went down", "other calls were cut in the same way"),
+            () if up => w.excluded("relay that went down", "other connections brought data from this address meanwhile"),
+            () => w.against(0.0, "relay that went down", "nothing else at this address was seen to work after the cut"),
+        }
+        let settled = again > 0 || (own_answer && up);
+        let likely = settled && around.alive.ok >= 2 && scene.label.is_some() && !scene.lossy();
         let claim = Claim {
             rule: CARD.rule,
             kind: CARD.kind,
@@ -103,7 +130,27 @@ impl Detector for MediaCut {
             started: cut.heard.ts,
             ooni_failure: None,
         };
-        Some(weigh::finding(scene, &claim, w, vec![calls, around.alive], vec!["another call", "a capture at the other party"]))
+        let needs = vec!["another call", "a capture at the other party"];
+        Some(weigh::finding(scene, &claim, w, vec![calls, around.address, around.alive], needs))
+    }
+}
+
+/// Requests after the cut that must be in vain: consent is asked for every five seconds, and one request may be lost (RFC 7675 §5.1).
+const IN_VAIN: usize = 2;
+
+/// The client's STUN requests before and after a moment, as far as they were noted.
+struct Consent {
+    answered: usize,
+    in_vain: Vec<FrameNo>,
+}
+
+impl Consent {
+    fn of(flow: &FlowRecord, heard: Time) -> Option<Self> {
+        let requests = || flow.notes.stun().filter(|(n, m)| n.side == Side::Client && m.kind & 0x0110 == 0);
+        let answered = |id| flow.notes.stun().any(|(n, m)| n.side == Side::Server && m.kind & 0x0110 != 0 && m.transaction == id);
+        let in_vain = requests().filter(|(n, _)| n.ts > heard).map(|(n, _)| n.frame).collect();
+        requests().next()?;
+        Some(Self { answered: requests().filter(|(_, m)| answered(m.transaction)).count(), in_vain })
     }
 }
 

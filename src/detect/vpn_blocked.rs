@@ -40,8 +40,8 @@ client                        server
 };
 
 /// A WireGuard initiation, and its answer.
-const INITIATION: u32 = 148;
-const RESPONSE: u32 = 92;
+pub(super) const INITIATION: u32 = 148;
+pub(super) const RESPONSE: u32 = 92;
 
 impl Detector for VpnHandshake {
     fn card(&self) -> &'static Card {
@@ -117,15 +117,19 @@ impl Detector for VpnHandshake {
     }
 }
 
-/// Nothing but initiations, on WireGuard's timer of five seconds plus at most a third of one; answers, if any, are all responses.
+/// Nothing but initiations on WireGuard's timer; answers, if any, are all responses.
 fn wireguard(flow: &FlowRecord) -> Option<(&'static str, Vec<&Brief>)> {
     let sent: Vec<&Brief> = flow.ladder.iter().filter(|p| p.side == Side::Client).collect();
-    let gaps = sent.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts)));
-    let on_time = gaps.clone().all(|g| g >= Span::from_millis(4_900) && g <= Span::from_millis(5_800));
     let sizes = flow.ladder.iter().all(|p| p.len == if p.side == Side::Client { INITIATION } else { RESPONSE });
     let answers = flow.totals.server.packets;
-    let fits = sent.len() >= 3 && on_time && sizes && (answers == 0 || answers + 1 >= sent.len() as u64);
+    let fits = sent.len() >= 3 && on_time(&sent) && sizes && (answers == 0 || answers + 1 >= sent.len() as u64);
     (fits && (flow.app.is_none() || flow.app == Some("wireguard"))).then_some(("wireguard_handshake", sent))
+}
+
+/// Initiations on WireGuard's timer: REKEY_TIMEOUT of five seconds plus at most a third of one.
+pub(super) fn on_time(sent: &[&Brief]) -> bool {
+    let mut gaps = sent.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts)));
+    gaps.all(|g| g >= Span::from_millis(4_900) && g <= Span::from_millis(5_800))
 }
 
 /// A flow known to be OpenVPN whose hard reset is repeated on its growing timer, unanswered.

@@ -76,6 +76,15 @@ impl Weigh {
     }
 }
 
+/// A number of things, in words.
+pub(super) fn count(n: impl Into<u64>, thing: &str) -> String {
+    let n = n.into();
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// What settles which way packets are lost, where the capture shows only that no answer came.
+const WHICH_WAY: &str = "a capture at the far end: silence does not tell which way the packets were lost";
+
 /// What identifies a finding besides its evidence.
 pub(super) struct Claim {
     pub rule: &'static str,
@@ -88,7 +97,10 @@ pub(super) struct Claim {
 }
 
 /// Writes the finding about one flow. What is likely has no innocent explanation left: a claim with one that stands is a possibility.
-pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, mut weigh: Weigh, control: Vec<Control>, needs: Vec<&'static str>) -> Finding {
+pub(super) fn finding(scene: &Scene<'_>, claim: &Claim, mut weigh: Weigh, control: Vec<Control>, mut needs: Vec<&'static str>) -> Finding {
+    if claim.direction.is_none() && claim.kind != Kind::Throttling {
+        needs.push(WHICH_WAY);
+    }
     let made_up = scene.source.quality.phone_vpn && scene.flow.tcp.is_some() && claim.kind != Kind::BlockPage;
     if made_up {
         weigh.against(

@@ -259,7 +259,7 @@ impl<T: Default> Table<T> {
     /// Shows flows that have been quiet for long enough to be kept in fewer bytes. Their next packet is theirs as ever.
     pub fn doze(&mut self, now: Time, dozes: &mut dyn FnMut(&mut Entry<T>)) {
         while let Some(&(due, slot, frame)) = self.quiet.front() {
-            if due > now || self.by_key.len().saturating_sub(self.dozing) <= AWAKE {
+            if due > now || !self.is_restless() {
                 break;
             }
             self.quiet.pop_front();
@@ -276,6 +276,11 @@ impl<T: Default> Table<T> {
                 dozes(e);
             }
         }
+    }
+
+    /// More flows are awake than may stay so.
+    fn is_restless(&self) -> bool {
+        self.by_key.len().saturating_sub(self.dozing) > AWAKE
     }
 
     /// Hands over everything that is left.

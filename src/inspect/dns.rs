@@ -127,17 +127,24 @@ fn alias(c: &mut Cursor<'_>, message: &mut DnsMessage) {
     }
 }
 
-/// SvcParams (RFC 9460 §14.3.2): 4 ipv4hint, 5 ech, 6 ipv6hint.
+/// SvcParams (RFC 9460 §14.3.2): 1 alpn, 4 ipv4hint, 5 ech, 6 ipv6hint.
 fn service_parameters(bytes: &[u8], ttl: u32, message: &mut DnsMessage) {
     let mut c = Cursor::new(bytes);
     while let (Some(key), Some(value)) = (c.u16(), c.block16()) {
         match key {
+            1 => message.h3 |= offers_h3(value),
             4 => value.chunks_exact(4).for_each(|ip| address(ip, ttl, message)),
             5 => message.ech = true,
             6 => value.chunks_exact(16).for_each(|ip| address(ip, ttl, message)),
             _ => {}
         }
     }
+}
+
+/// Whether a list of ALPN ids (RFC 9460 §7.1.1) has HTTP/3 (RFC 9114 §3.1) or one of its drafts.
+fn offers_h3(list: &[u8]) -> bool {
+    let mut c = Cursor::new(list);
+    std::iter::from_fn(|| c.block8()).any(|id| id == b"h3" || id.starts_with(b"h3-"))
 }
 
 /// A name in lower case without its trailing dot, odd bytes as `\xNN`; and whether it had no odd bytes.

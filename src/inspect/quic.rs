@@ -133,6 +133,8 @@ pub(super) struct Quic {
     initials: u8,
     /// The server sent something other than Retry or version negotiation.
     answered: bool,
+    /// The client, after that, wrote to another id than the one it had made up: it has read the answer.
+    onward: bool,
     retried: bool,
     named: bool,
     original: Option<Box<str>>,
@@ -147,8 +149,9 @@ impl Quic {
             let name = tagged_name(bytes);
             self.named |= name.is_some();
             self.note(&Long { version, kind: INITIAL, dcid: id, scid: &[], number_at: 0, end: 0 }, len, false, name, pen);
-        } else if bytes.first().is_some_and(|b| b & 0x80 == 0) && pen.side == Side::Server {
-            self.answered = true;
+        } else if bytes.first().is_some_and(|b| b & 0x80 == 0) {
+            self.answered |= pen.side == Side::Server;
+            self.onward |= pen.side == Side::Client && self.answered;
         }
         // A client packs few packets into one datagram; the bound only keeps hostile ones short.
         for _ in 0..8 {
@@ -164,7 +167,10 @@ impl Quic {
                 self.note(&head, len, opened.is_some(), google_name, pen);
             }
             initial_noted |= head.kind == INITIAL;
-            if pen.side == Side::Server {
+            if pen.side == Side::Client {
+                let begins_again = head.kind == INITIAL && self.original.as_deref() == Some(&*hex(head.dcid));
+                self.onward |= self.answered && !begins_again;
+            } else {
                 match head.kind {
                     RETRY => self.retried = true,
                     NEGOTIATION => {}
@@ -177,7 +183,8 @@ impl Quic {
             rest = rest.get(head.end..).unwrap_or(&[]);
         }
         let told = self.named || self.attempts.iter().any(|a| a.told);
-        if (told && self.answered) || self.datagrams >= DATAGRAMS_MAX { Step::Done } else { Step::More }
+        // Until then a client that begins again and again is of interest: it shows that it has read nothing (RFC 9000 §7.2).
+        if (told && self.answered && self.onward) || self.datagrams >= DATAGRAMS_MAX { Step::Done } else { Step::More }
     }
 
     /// A hello that began and never became whole: the length it announces and the bytes of it that are here.

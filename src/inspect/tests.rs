@@ -325,6 +325,23 @@ fn a_dns_answer() {
     assert_eq!((&*cut.message.qname, cut.strict), ("www.example.com", false));
 }
 
+#[test]
+fn an_https_record_tells_whether_a_name_is_served_over_quic() {
+    let answer = |alpn: &str, len: &str| {
+        unhex(&format!(
+            "1234 8180 0001 0001 0000 0000  03777777 076578616d706c65 03636f6d 00 0041 0001
+             c00c 0041 0001 0000003c {len} 0001 00 0001 {alpn}"
+        ))
+    };
+    let h3 = |bytes: &[u8]| dns::read(bytes, false).unwrap().message.h3;
+    assert!(h3(&answer("0006 026832 026833", "000d")), "h2, h3");
+    assert!(h3(&answer("0006 0568332d3239", "000d")), "h3-29");
+    assert!(!h3(&answer("0003 026832", "000a")), "h2");
+    assert!(!h3(&answer("0004 03683333", "000b")), "h33 is no version of it");
+    // A length beyond the list ends it.
+    assert!(!h3(&answer("0003 096833", "000a")));
+}
+
 fn stun_message() -> Vec<u8> {
     unhex(
         "0113 0030 2112a442 000102030405060708090a0b

@@ -2,7 +2,7 @@
 
 use super::flow::{Detail, Flow, Outcome};
 use super::key::Proto;
-use super::note::Fact;
+use super::note::{Fact, Shape};
 use super::side::{PerSide, Side};
 use std::ops::{BitOr, BitOrAssign};
 
@@ -60,6 +60,12 @@ impl Signs {
     pub const PACE: Self = Self(1 << 16);
     /// At the port of DNS over TLS and QUIC (RFC 7858, RFC 9250).
     pub const PORT_853: Self = Self(1 << 17);
+    /// Both sides sent SYNs, and the server not one byte.
+    pub const NO_BYTE: Self = Self(1 << 18);
+    /// STUN.
+    pub const STUN: Self = Self(1 << 19);
+    /// DTLS.
+    pub const DTLS: Self = Self(1 << 20);
 
     /// Whether the two have one in common.
     pub const fn meets(self, other: Self) -> bool {
@@ -90,6 +96,7 @@ impl Signs {
         }
         signs.put(Self::PORT_853, flow.server.port == 853);
         signs.put(Self::QUIC, flow.app == Some("quic"));
+        signs.put(Self::STUN, flow.app == Some("stun"));
         signs.put(Self::DNS, flow.app == Some("dns"));
         signs.put(Self::PACE, flow.pace.client.is_some() || flow.pace.server.is_some());
         for note in &flow.notes.list {
@@ -99,6 +106,8 @@ impl Signs {
                 Fact::HttpRequest(_) => Self::HTTP,
                 Fact::Dns(_) => Self::DNS,
                 Fact::Quic(_) => Self::QUIC,
+                Fact::Stun(_) => Self::STUN,
+                Fact::Shape(Shape::Dtls) => Self::DTLS,
                 _ => Self::default(),
             };
         }
@@ -147,6 +156,7 @@ impl Gist {
             signs.put(Signs::RESENT, c.data_segments + s.data_segments > 0 && Side::BOTH.into_iter().any(again));
             signs.put(Signs::FIN, tcp.established.is_some() && (c.fin.is_some() || s.fin.is_some()));
             signs.put(Signs::RESYN, c.syns > 1);
+            signs.put(Signs::NO_BYTE, c.syn.is_some() && s.syn.is_some() && s.unique == 0);
         }
         Self {
             packets: PerSide { client: packets(Side::Client), server: packets(Side::Server) },

@@ -446,6 +446,8 @@ pub struct DnsMessage {
     pub aliases: Vec<Box<str>>,
     /// An SVCB/HTTPS record carried ECH keys.
     pub ech: bool,
+    /// An SVCB/HTTPS record offers HTTP/3, so the name is served over QUIC.
+    pub h3: bool,
     /// Records in the answer section.
     pub answers: u16,
     /// It came over TCP.
