@@ -35,11 +35,13 @@
 //!                     │  one bounded channel a shard, batches of up to 512 frames
 //!                     ▼
 //!         shard k: packet::read ─Packet─► flow::Table ─► stream::Conversation ─StreamEvent─► inspect::Desk ─Fact─► Notes
-//!                     │  a flow ends (by packet time, by its own end, with its source)
-//!                     ▼  FlowRecord: totals, ladder of packets, notes, ICMP errors about it
+//!                     │  a flow ends (by packet time, by its own end, with its source): collect::ripen (its outcome, but for
+//!                     │  what the end of the capture decides), its share in the capture's quality
+//!                     ▼  FlowRecord: head and gist open; totals, ladder of packets, ICMP errors about it packed
 //!         engine/collector, when a source is complete:
 //!                  collect::order, settle (outcomes), assess (quality) → collect::Names → classify::Book ─Label─►
-//!                  collect::index (kin, controls) → detect::ALL, each on a Scene ─Finding─► collect::merge, tally ─Story─► sinks
+//!                  collect::index (kin, controls, signs) → detect::ALL, each on a Scene of a flow with a sign it begins with
+//!                  ─Finding─► collect::merge, tally ─Story─► sinks
 //! ```
 //!
 //! Only a stop flag goes back. One worker is the same code as sixteen, with one shard. A live capture is one more [`capture::Source`]; while it
@@ -62,7 +64,7 @@
 //!
 //! | you add | you write | you touch besides |
 //! |---|---|---|
-//! | a detector | `src/detect/<name>.rs`: what the interference is as a packet ladder, its [`model::finding::Card`], `judge` as early returns with the innocent reason, tests | its line in [`detect::ALL`] |
+//! | a detector | `src/detect/<name>.rs`: what the interference is as a packet ladder, its [`model::finding::Card`], the [`model::gist::Signs`] it begins with, `judge` as early returns with the innocent reason, tests | its line in [`detect::ALL`] |
 //! | a service | `src/classify/services/<id>.toml` (grammar: [`classify`]) | its line in `src/classify/builtin.rs`; a user's own `--services` file needs nothing |
 //! | an output | `src/sink/<name>.rs` (or a folder), a [`sink::Sink`] | its line in [`sink::OUT_KINDS`] |
 //! | a protocol | `src/inspect/<name>.rs` | where [`inspect`] recognises first bytes; a [`model::note::Fact`] if it says something new |

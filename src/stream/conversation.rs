@@ -565,6 +565,10 @@ impl Conversation {
             acked: s.acked,
             window: self.half[side.peer()].window,
             mss: self.record.side[side.peer()].mss.map(|mss| u32::from(mss).saturating_sub(options)),
+            blind: Side::BOTH.into_iter().any(|s| {
+                let s = &self.record.side[s];
+                s.syn.is_some() && !s.sack
+            }),
             tsecr,
         });
     }

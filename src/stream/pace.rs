@@ -9,6 +9,8 @@ use crate::model::time::{Span, Time};
 
 /// Packets in flight that are remembered; when they are more, neighbours share an entry.
 const FLIGHT: usize = 40;
+/// Packets sent again that are remembered.
+const RESENT: usize = 12;
 /// A hole filled within this time was reordering, not loss.
 const REORDER: Span = Span::from_millis(3);
 /// No retransmission timer is shorter (RFC 6298 asks for 1 s, stacks use 200 ms; less what the path may take away).
@@ -30,6 +32,8 @@ struct Sent {
     again: bool,
     /// Nothing else was on the way when it was sent.
     lone: bool,
+    /// Packets in it.
+    packets: u8,
 }
 
 /// How a data packet relates to those before it.
@@ -66,6 +70,8 @@ pub struct Step {
     pub window: u64,
     /// Largest payload of one packet on the wire, if the handshake told.
     pub mss: Option<u32>,
+    /// The receiver tells only up to where it has everything (no selective acknowledgements): a sender repeats what may have arrived.
+    pub blind: bool,
     /// Echoed timestamp.
     pub tsecr: Option<u32>,
 }
@@ -79,10 +85,18 @@ pub struct Pacer {
     /// First entry in use, and how many.
     head: usize,
     used: usize,
+    /// Packets that share an entry.
+    stride: u8,
+    /// Packets sent again, with when they last were: what is dropped again was dropped then.
+    resent: [(Pos, Time); RESENT],
+    /// Where in it the next one goes.
+    next_resent: usize,
     /// Highest position sent.
     top: Pos,
     /// Acknowledgements up to here were delayed by a loss.
     ignore: Pos,
+    /// Up to here packets passed while others before them were missing.
+    behind_hole: Pos,
     /// Acknowledgements up to here are accounted for.
     told: Option<Pos>,
     /// The last hole: when it was noticed, when it arose, and the packets missing.
@@ -138,8 +152,12 @@ impl Pacer {
             flight: [Sent::default(); FLIGHT],
             head: 0,
             used: 0,
+            stride: 1,
+            resent: [(Pos::default(), start); RESENT],
+            next_resent: 0,
             top: Pos::default(),
             ignore: Pos::default(),
+            behind_hole: Pos::default(),
             told: None,
             hole: None,
             held_since: None,
@@ -177,10 +195,14 @@ impl Pacer {
             self.pace.windows = self.pace.windows.saturating_add(1);
         }
         match step.place {
-            Place::Again if to <= step.acked => self.pace.again = self.pace.again.saturating_add(1),
+            // What passed here behind a hole may well have arrived (RFC 6582): without selective acknowledgements it is repeated all the same.
+            Place::Again if to <= step.acked || (step.blind && (self.hole.is_some() || to <= self.behind_hole)) => {
+                self.pace.again = self.pace.again.saturating_add(1);
+            }
             Place::Again => self.sent_again(step, packets, bytes),
             Place::Fills => {
                 self.ignore = self.ignore.max(self.top);
+                self.behind_hole = self.behind_hole.max(self.top);
                 if let Some((noticed, arose, missing)) = self.hole.take()
                     && ts.since(noticed) < REORDER
                 {
@@ -198,6 +220,7 @@ impl Pacer {
                     self.pace.lost_before = self.pace.lost_before.saturating_add(missing);
                     self.dropped(before, 0, missing);
                     self.hole = Some((ts, before, missing));
+                    self.behind_hole = self.behind_hole.max(to);
                     self.ignore = self.ignore.max(to);
                 }
                 if let Some(at) = self.drained.take() {
@@ -208,7 +231,7 @@ impl Pacer {
                 }
                 let lone = self.used == 0 && from <= step.acked;
                 self.pace.lone = self.pace.lone.saturating_add(u32::from(lone));
-                self.remember(Sent { end: to, at: ts, again: false, lone });
+                self.remember(Sent { end: to, at: ts, again: false, lone, packets: 1 });
             }
         }
         self.top = self.top.max(to);
@@ -250,28 +273,32 @@ impl Pacer {
             }
             _ => {}
         }
+        let new = self.told.map_or(0, |told| ack.since(told));
         self.count_acked(ts, ack);
-        let mut covered = 0u32;
         let mut last = None;
         while let Some(first) = self.first() {
             if first.end > ack {
                 break;
             }
-            covered = covered.saturating_add(1);
             last = Some(first);
             self.head = self.head.wrapping_add(1) % FLIGHT;
             self.used = self.used.saturating_sub(1);
         }
-        // One packet alone may wait for the receiver's delayed acknowledgement (RFC 9293 §3.8.6.3).
+        // One packet alone may wait for the receiver's delayed acknowledgement (RFC 9293 §3.8.6.3). Neighbours may share an entry: bytes tell.
+        let several = new > i64::from(self.pace.largest.saturating_sub(self.header));
         if let Some(s) = last
             && !s.again
             && s.end == ack
             && ack > self.ignore
         {
-            let to = if covered >= 2 { &mut self.pace.rtt } else { &mut self.pace.rtt_alone };
+            let to = if several { &mut self.pace.rtt } else { &mut self.pace.rtt_alone };
             to.add(micros(ts.since(s.at)), 1);
         }
-        if self.used == 0 && covered > 0 {
+        // Fewer are on the way than once: each may have an entry again.
+        if self.used <= FLIGHT / 4 {
+            self.stride = (self.stride / 2).max(1);
+        }
+        if self.used == 0 && last.is_some() {
             self.drained = Some(ts);
         }
     }
@@ -341,6 +368,15 @@ impl Pacer {
                 break;
             }
         }
+        match self.resent.iter_mut().find(|r| r.0 == step.to) {
+            Some(r) => at = std::mem::replace(&mut r.1, step.ts),
+            None => {
+                if let Some(r) = self.resent.get_mut(self.next_resent) {
+                    *r = (step.to, step.ts);
+                }
+                self.next_resent = self.next_resent.wrapping_add(1) % RESENT;
+            }
+        }
         self.dropped(at, bytes, packets);
     }
 
@@ -372,6 +408,13 @@ impl Pacer {
     }
 
     fn remember(&mut self, sent: Sent) {
+        let last = self.head.wrapping_add(self.used.wrapping_sub(1)) % FLIGHT;
+        if self.used > 0
+            && let Some(s) = self.flight.get_mut(last).filter(|s| s.packets < self.stride && !s.again)
+        {
+            *s = Sent { end: sent.end.max(s.end), at: sent.at, again: false, lone: false, packets: s.packets.saturating_add(1) };
+            return;
+        }
         if self.used == FLIGHT {
             self.pair_up();
         }
@@ -382,15 +425,17 @@ impl Pacer {
         }
     }
 
-    /// Two neighbours in flight become one entry, which ends where the later one ends and is as old as that.
+    /// Two neighbours in flight become one entry, which ends where the later one ends and is as old as that; so will those to come.
     fn pair_up(&mut self) {
+        self.stride = self.stride.saturating_mul(2);
         let half = FLIGHT / 2;
         let mut kept = [Sent::default(); FLIGHT];
         for (i, k) in kept.iter_mut().take(half).enumerate() {
             let at = self.head.wrapping_add(i.wrapping_mul(2)) % FLIGHT;
             let (a, b) = (self.flight.get(at).copied(), self.flight.get(at.wrapping_add(1) % FLIGHT).copied());
             if let (Some(a), Some(b)) = (a, b) {
-                *k = Sent { end: b.end.max(a.end), at: b.at, again: a.again || b.again, lone: false };
+                let packets = a.packets.saturating_add(b.packets);
+                *k = Sent { end: b.end.max(a.end), at: b.at, again: a.again || b.again, lone: false, packets };
             }
         }
         self.flight = kept;
@@ -474,6 +519,7 @@ mod tests {
             acked: Pos(1 + acked * 1_000),
             window: 65_535,
             mss: Some(1_448),
+            blind: false,
             tsecr: None,
         }
     }
@@ -497,6 +543,26 @@ mod tests {
         p.data(&step(300, 0, Place::Again, 1));
         let pace = p.close();
         assert_eq!((pace.lost_beyond, pace.again), (0, 1));
+    }
+
+    #[test]
+    fn what_is_repeated_without_selective_acknowledgements_was_not_all_lost() {
+        let lost = |blind| {
+            let mut p = Pacer::new(at(0), 0, at(0));
+            p.data(&step(0, 0, Place::New, 0));
+            p.data(&step(9, 2, Place::BehindHole(1_000), 1));
+            for n in 3..6 {
+                p.data(&step(7 + n, n, Place::New, 1));
+            }
+            // All is sent again, though the receiver lacks the first one only, and says so after it came.
+            p.data(&Step { blind, ..step(300, 1, Place::Fills, 1) });
+            for n in 2..6 {
+                p.data(&Step { blind, ..step(300 + n, n, Place::Again, 1) });
+            }
+            let pace = p.close();
+            (pace.lost_before, pace.lost_beyond, pace.again)
+        };
+        assert_eq!((lost(true), lost(false)), ((1, 0, 4), (1, 4, 0)));
     }
 
     #[test]
@@ -542,6 +608,36 @@ mod tests {
         p.data(&Step { len: 14_480, ip_len: 14_532, to: Pos(14_481), ..step(0, 0, Place::New, 0) });
         let pace = p.close();
         assert_eq!((pace.packets, pace.passed[0], pace.largest), (10, 14_480 + 520, 1_500));
+    }
+
+    #[test]
+    fn round_trips_are_told_with_many_packets_on_the_way() {
+        // 200 on the way all the time, acknowledged two by two 100 ms after they were sent.
+        let mut p = Pacer::new(at(0), 0, at(0));
+        for n in 0..2_000i64 {
+            let now = n / 2;
+            p.data(&Step { ts: at(now), ..step(now, n, Place::New, (n - 200).max(0)) });
+            if n >= 200 && n % 2 == 1 {
+                p.acked(at(now), Pos(1 + (n - 199) * 1_000), 65_535, None);
+            }
+        }
+        let pace = p.close();
+        assert!(pace.rtt.total() >= 100, "{}", pace.rtt.total());
+        let ms = pace.rtt.quantile(0.5).unwrap() / 1e3;
+        assert!((90.0..116.0).contains(&ms), "{ms}");
+    }
+
+    #[test]
+    fn what_is_dropped_again_was_dropped_when_it_was_sent_again() {
+        let mut p = Pacer::new(at(0), 0, at(0));
+        // More packets than entries, so that the first shares one.
+        for n in 0..90 {
+            p.data(&step(0, n, Place::New, 0));
+        }
+        p.data(&step(300, 0, Place::Again, 0));
+        p.data(&step(700, 0, Place::Again, 0));
+        let pace = p.close();
+        assert_eq!((pace.drops[0], pace.drops[15], pace.drops[35]), (1, 1, 0));
     }
 
     #[test]

@@ -60,11 +60,17 @@ impl Controls {
         let speaks = |l: &Lane<'_>| l.pace.total() + l.pace.before >= SPEAKS;
         c.own = group.iter().filter(|l| speaks(l)).map(|l| (l.flow.id, mean(l))).take(RATES_MAX).collect();
         let mut neighbours: Vec<Lane<'_>> = Vec::new();
+        // As near as what is compared is long.
+        let around = AROUND.max(p.to.since(p.from));
+        // Whoever pauses lets a bucket fill up, and what goes then is fast for a moment.
+        let beyond = beyond_one_bucket(all, group, p) >= SPEAKS as f64;
+        // A rate that stays the same while others come and go on the same line is exceeded by half of it already.
+        let then_faster = if p.tight() && beyond { FASTER_TOKENS.min(c.faster) } else { c.faster };
         for l in all {
             if kin.iter().any(|g| g.flow.id == l.flow.id) || !speaks(l) {
                 continue;
             }
-            if l.pace.start > p.to.plus(AROUND) || l.pace.last < p.from.minus(AROUND) {
+            if l.pace.start > p.to.plus(around) || l.pace.last < p.from.minus(around) {
                 continue;
             }
             c.present += 1;
@@ -72,7 +78,8 @@ impl Controls {
             packets += l.pace.packets as f64;
             drops += f64::from(l.pace.lost_before) + f64::from(l.pace.lost_beyond);
             let reached = reach(l, None);
-            let fast = reached >= c.faster * p.rate;
+            let faster_then = reach(l, Some((p.from, p.to))) >= then_faster * p.rate;
+            let fast = faster_then || reached >= c.faster * p.rate;
             // A slow flow that lost nothing was slow for reasons of its own.
             let queue = Queue::of(std::slice::from_ref(l), reached);
             c.queued = c.queued.max(queue.usual - queue.base);
@@ -84,7 +91,7 @@ impl Controls {
                 c.others.push((l.flow.id, mean(l)));
             }
             c.fast += u32::from(fast);
-            let meanwhile = fast && reach(l, Some((p.from, p.to))) >= c.faster * p.rate;
+            let meanwhile = faster_then;
             c.meanwhile += u32::from(meanwhile);
             c.best = c.best.max(reached);
             let names = (l.flow.asked_name(), first.flow.asked_name());
@@ -95,8 +102,8 @@ impl Controls {
                 neighbours.push(*l);
             }
         }
-        // Whoever pauses lets a bucket fill up, and what goes then is fast for a moment.
-        if c.meanwhile > 0 && beyond_one_bucket(all, group, p) < SPEAKS as f64 {
+        c.faster = then_faster;
+        if !beyond {
             c.meanwhile = 0;
         }
         neighbours.extend(group);

@@ -53,7 +53,8 @@ impl Ends {
         match () {
             () if self.held > 0.2 || self.shut > 0.1 || self.zero > 0 || narrow => Some(Limiter::ReceiveWindow),
             () if self.sender_seen && self.idle > 0.3 && losses < 0.1 => Some(Limiter::Application),
-            () if self.idle > 0.5 && losses < 0.03 => Some(Limiter::Application),
+            // Far from the sender every pause between two packets looks like rest. What comes evenly spaced after a wait rested in a queue.
+            () if self.idle > 0.5 && losses < 0.03 && !(queue.grown() && queue.spaced()) => Some(Limiter::Application),
             () => None,
         }
     }

@@ -104,8 +104,9 @@ pub(super) fn held_together<'a>(scene: &Scene<'_>, all: &[Lane<'a>], side: Side)
     let m = rate::measure(&ours, &ours, side)?;
     let p = &m.p;
     let steady = (p.windows >= 8 && p.steady >= 0.8 && p.high - p.low <= 0.25 * p.rate) || p.one_rate_despite_loss();
-    if m.mechanism != "policing" || m.extreme || m.datagrams || m.queue.grown() || !steady || p.seconds() < SECONDS || p.episodes < EPISODES
-    {
+    // That nothing waits must have been seen: a line whose buffer was not measured is a line.
+    let waits = m.queue.grown() || !m.queue.seen(&m.losses);
+    if m.mechanism != "policing" || m.extreme || m.datagrams || waits || !steady || p.seconds() < SECONDS || p.episodes < EPISODES {
         return None;
     }
     // What was faster meanwhile was not held.

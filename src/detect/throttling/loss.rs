@@ -45,6 +45,8 @@ client                        server
 
 /// Fewer packets say nothing of a share.
 const PACKETS: u64 = 60;
+/// The part of all packets that went when least was sent.
+const QUIET: f64 = 0.15;
 /// Congestion control keeps loss by congestion well below this.
 const SHARE: f64 = 0.08;
 
@@ -141,6 +143,27 @@ fn lasting(lanes: &[Lane<'_>]) -> bool {
     })
 }
 
+/// Packets are lost as often when little is sent as when much is. What overflows a queue, or finds a bucket empty, was too much at that moment.
+fn asks_for_nothing(lanes: &[Lane<'_>], share: f64) -> bool {
+    // By what passed, for behind the dropper what was lost is known to have been sent beside something that passed.
+    let mut bins: Vec<(f64, f64)> = Vec::new();
+    for l in lanes {
+        let size = f64::from(l.pace.largest.max(1));
+        let one = |(b, d): (&u32, &u8)| (f64::from(*b) / size, f64::from(*d));
+        bins.extend(l.pace.passed.iter().zip(&l.pace.drops).map(one).filter(|b| b.0 + b.1 > 0.0));
+    }
+    bins.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all: f64 = bins.iter().map(|b| b.0 + b.1).sum();
+    let (mut sent, mut lost) = (0.0, 0.0);
+    for (n, d) in bins {
+        if sent >= QUIET * all {
+            break;
+        }
+        (sent, lost) = (sent + n + d, lost + d);
+    }
+    lost >= 0.4 * share * sent
+}
+
 fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_>]) -> Option<Finding> {
     let lanes: Vec<Lane<'_>> = group.iter().filter_map(|(f, l)| Lane::of(f, *l, side)).collect();
     let (n, lost) = sum(group.iter().map(|(f, _)| *f), side);
@@ -165,7 +188,7 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     let busiest = lanes.iter().map(|l| l.pace.total()).max()?;
     let bulk = busiest > 40_000;
     // A burst into a full queue loses much once; here every stretch of time must lose.
-    if !lasting(&lanes) {
+    if !lasting(&lanes) || !asks_for_nothing(&lanes, share) {
         return None;
     }
     let allowed = queue::loss_allows(&lanes, share);
@@ -188,6 +211,10 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     }
     let queue = Queue::of(&lanes, rate);
     if queue.grown() && queue.samples >= 15 && !lonely && !scattered {
+        return None;
+    }
+    // What overflows a queue is lost again and again as well. Either it was seen that nothing waits, or that drops ask for no reason.
+    if !lonely && !scattered && !upward && (queue.grown() || !queue.seen(&Losses::of(&lanes))) {
         return None;
     }
     let (back_n, back_lost) = sum(group.iter().map(|(f, _)| *f), side.peer());

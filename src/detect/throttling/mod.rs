@@ -5,18 +5,22 @@
 //! | `lane` | one direction of one flow, and which belong together |
 //! | `series` | what passed over time |
 //! | `plateau` | a stretch of time with one rate |
+//! | `ceiling` | a rate that is reached again and again and never exceeded |
 //! | `tokens` | whether drops come when a token bucket would be empty |
 //! | `queue` | where packets waited or were dropped |
 //! | `ends` | whether the end points set the rate |
 //! | `origin` | whether the limit may stand at the server's end |
 //! | `controls` | what other flows of the same client reached meanwhile |
 //! | `rank` | the exact rank test |
+//! | `apiece` | whether each flow has a rate of its own |
 //! | `rate` | the judge of policers and shapers |
 //! | `general` | the judge of what holds all of a client's traffic |
 //! | `tell` | the words and figures of its finding |
 //! | `loss` | the judge of random drops |
 //! | `limit` | what limited each busy flow, seen by itself |
 
+mod apiece;
+mod ceiling;
 mod controls;
 mod ends;
 mod general;

@@ -1,5 +1,6 @@
 //! A stretch of time with one rate: found in what several lanes carried together.
 
+use super::ceiling::Ceiling;
 use super::lane::Lane;
 use super::queue::{Losses, Queue};
 use super::series::{Series, Window};
@@ -44,6 +45,8 @@ pub(super) struct Plateau {
     pub tokens: Option<f64>,
     /// It is what remained after the rate had fallen for good.
     pub fell: bool,
+    /// The rate is one that is reached again and again and never exceeded.
+    pub ceiling: bool,
 }
 
 impl Plateau {
@@ -62,12 +65,46 @@ impl Plateau {
 
     /// The same flow was clearly faster before, and it is drops that came in between.
     pub fn slowed(&self, lanes: &[Lane<'_>]) -> bool {
+        if self.streams(lanes) {
+            return false;
+        }
         let same = matches!(lanes, [l] if l.pace.start < self.from.minus(Span::from_millis(500)));
         let since = if self.fell { self.drops_before } else { 0.0 };
         // A sender that was made careful loses little more; one that only recovers from a burst of its own loses nothing.
         let careful = self.episodes >= 1 && self.windows >= 5 && self.drops + since >= 10.0;
         let dropped = (self.drops >= 2.0 && (self.episodes >= 2 || self.seconds() < 4.0)) || careful;
         same && self.before.is_some_and(|b| b > 1.5 * self.rate) && dropped
+    }
+
+    /// The rate that `lanes` together reach again and again and never exceed.
+    pub fn under_ceiling(lanes: &[Lane<'_>]) -> Option<Self> {
+        let all = Series::arrived(lanes)?;
+        // Or that they keep below since they fell.
+        let tail = all.falls().map(|(at, before)| (all.tail(at), before));
+        let size = lanes.iter().map(|l| f64::from(l.pace.largest)).fold(1.0, f64::max);
+        if let Some(p) = Self::below(&all, size) {
+            return Some(p);
+        }
+        let (tail, before) = tail?;
+        Some(Self { before: Some(before), fell: true, ..Self::below(&tail, size)? })
+    }
+
+    fn below(s: &Series, size: f64) -> Option<Self> {
+        let c = Ceiling::of(s, size)?;
+        let steady = c.near.len() as f64 / c.windows as f64;
+        let p = Self::build(s, &c.near, c.near.first()?.from, c.near.last()?.to, c.windows, steady, false);
+        Some(Self { ceiling: true, ..p })
+    }
+
+    /// After a quick start it comes in pieces at a rate of its own: hardly anything is lost any more, and yet it comes in bursts. Who was
+    /// made careful by drops either sends evenly or asks for more until something is dropped.
+    fn streams(&self, lanes: &[Lane<'_>]) -> bool {
+        let bytes = |l: &Lane<'_>| l.pace.follow.total() as f64;
+        let total: f64 = lanes.iter().map(bytes).sum::<f64>().max(1.0);
+        let bursts = lanes.iter().map(|l| l.pace.follow.share(2.2 * self.rate, f64::INFINITY) * bytes(l)).sum::<f64>() / total;
+        let since = (self.bytes / total).clamp(0.01, 1.0);
+        let later = (bursts - (1.0 - since)) / since;
+        self.episodes * 2 < self.windows && later > 0.5
     }
 
     /// No one rate, but all of what `lanes` did, for what is slow beyond all measure.
@@ -255,6 +292,7 @@ impl Plateau {
             near: near.len(),
             tokens: None,
             fell: false,
+            ceiling: false,
         }
     }
 }

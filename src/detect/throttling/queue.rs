@@ -20,11 +20,14 @@ pub(super) struct Queue {
     pub slot: f64,
     /// That part lies between the capture point and the receiver, not the sender.
     pub behind: bool,
+    /// Round trips measured to the receiver, and to the sender.
+    sides: (u64, u64),
 }
 
 impl Queue {
     pub fn of(lanes: &[Lane<'_>], rate: f64) -> Self {
-        let mut q = Self { base: 0.0, usual: 0.0, samples: 0, least: 0.0, bursts: 0.0, paced: 0.0, slot: 0.0, behind: false };
+        let mut q =
+            Self { base: 0.0, usual: 0.0, samples: 0, least: 0.0, bursts: 0.0, paced: 0.0, slot: 0.0, behind: false, sides: (0, 0) };
         let mut most = f64::NEG_INFINITY;
         let mut weight = 0.0;
         for l in lanes {
@@ -50,12 +53,18 @@ impl Queue {
                     &p.echo,
                     sender,
                     0.25,
-                    if p.lost_before < 3 { (2.0 * q.slot).max(20.0) } else { (0.7 * q.slot).max(10.0) },
+                    // Who paces adds a slot, and may hold a few packets back that it has already stamped.
+                    if p.lost_before < 3 { (3.0 * q.slot).max(5.0) } else { (0.7 * q.slot).max(10.0) },
                 ));
             }
             for (behind, spread, hand, at, least) in legs {
                 let (n, Some(usual), Some(low)) = (spread.total(), spread.quantile(at), spread.quantile(0.02)) else { continue };
                 let base = hand.map_or(low, |h| (h.nanos() as f64 / 1e3).max(256.0)).min(low.max(256.0));
+                if behind {
+                    q.sides.0 += n;
+                } else {
+                    q.sides.1 += n;
+                }
                 if n >= 5 && usual - base > most {
                     most = usual - base;
                     q = Self { base: base / 1e3, usual: usual / 1e3, samples: n, least, behind, ..q };
@@ -69,6 +78,17 @@ impl Queue {
         q.bursts /= f64::max(weight, 1.0);
         q.paced /= f64::max(weight, 1.0);
         q
+    }
+
+    /// Round trips were measured over the part of the path where packets are lost, often enough to say that none waited there.
+    pub fn seen(&self, losses: &Losses) -> bool {
+        let there = if losses.beyond > losses.before { self.sides.0 } else { self.sides.1 };
+        there >= 15
+    }
+
+    /// Packets come one after the other at the rate, hardly ever faster: as what lets them wait lets them go.
+    pub fn spaced(&self) -> bool {
+        self.paced >= 0.94 && self.bursts <= 0.03
     }
 
     /// It grew by little more than what else might delay an echo.

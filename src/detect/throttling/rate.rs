@@ -8,15 +8,16 @@
 //!   +--------------------------- time
 //! ```
 
+use super::apiece;
 use super::controls::{self, Controls};
 use super::ends::Ends;
 use super::general;
 use super::lane::{self, Lane};
-use super::origin;
 use super::plateau::{self, Plateau};
 use super::queue::{self, Losses, Queue};
+use super::series::Series;
 use super::tell;
-use super::tokens::Tokens;
+use super::tokens::{self, Tokens};
 use crate::detect::Detector;
 use crate::detect::weigh::Weigh;
 use crate::model::finding::{Card, Finding, Grade, Kind};
@@ -24,6 +25,7 @@ use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::throttle::Limiter;
+use crate::model::time::Time;
 
 /// See the module.
 pub(in crate::detect) struct ThrottlingRate;
@@ -67,9 +69,6 @@ const ENOUGH: u64 = 30_000;
 const ALONE: f64 = 5.0;
 /// The same where every drop says what the rate is.
 const ALONE_TOKENS: f64 = 8.0;
-/// Flows watched side by side over stretches of so many seconds at least; whoever swings less keeps a rate of its own.
-const EACH_STEP: f64 = 1.5;
-const EACH_SWING: f64 = 0.12;
 /// Chance below which flows that part so are not alike.
 const APART: f64 = 0.01;
 /// Where others wait so long, in milliseconds, the line is loaded, and slowness is no wonder.
@@ -78,10 +77,14 @@ const LOADED: f64 = 100.0;
 const EAGER: f64 = 1.45;
 /// Drops that find the bucket empty with this chance are not random.
 const EMPTY: f64 = 0.65;
+/// So many drops after which a bucket would have been overdrawn are no error of measurement.
+const OVERDRAWN: usize = 3;
 /// No sender that loss holds back goes so many times faster than loss allows.
 const LOSS_BOUND: f64 = 5.0;
 /// From this share on drops at random are for the other judge.
 const SCATTERED: f64 = 0.08;
+/// The same of those that are neither very even nor told by their drops.
+const SOME_SECONDS: f64 = 4.0;
 /// Shorter plateaus say nothing.
 pub(super) const SECONDS: f64 = 2.5;
 
@@ -180,6 +183,12 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     // What was steady before it all but ceased is not what it is held to.
     let held = |p: &Plateau| p.seconds() >= SECONDS && p.windows >= 3 && fallen.as_ref().is_none_or(|f| p.to > f.from);
     let found = Plateau::of(lanes).filter(held);
+    let ceiling = if datagrams { Plateau::under_ceiling(lanes).filter(|p| p.seconds() >= SECONDS) } else { None };
+    let found = ceiling.filter(|_| !found.as_ref().is_some_and(|p| eager(lanes, p.rate))).or(found);
+    // Each with a rate of its own: their sum changes as they come and go, and what one of them keeps is what all are held to.
+    let own = if found.as_ref().is_some_and(Plateau::one_rate_despite_loss) { None } else { apiece::come_and_go(lanes) };
+    let come_and_go = own.is_some();
+    let found = own.filter(held).or(found);
     let extreme = found.is_none();
     let mut p = found.or(fallen).or_else(|| Plateau::whole(lanes)).filter(|p| p.seconds() >= SECONDS)?;
     if lanes.len() > 1 {
@@ -210,14 +219,16 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
         side,
         share,
         allowed,
-        by_loss: !datagrams && !queue.grown() && p.rate > 0.4 * allowed && p.rate < LOSS_BOUND * allowed,
-        free: controls::line_free(all, &p, controls.meanwhile > 0),
+        // What loss holds back comes in bursts, a window at a time.
+        by_loss: !datagrams && !queue.grown() && !queue.spaced() && p.rate > 0.4 * allowed && p.rate < LOSS_BOUND * allowed,
+        // Each keeps its rate however many share the line: then it is not full.
+        free: if come_and_go { 1.0 } else { controls::line_free(all, &p, controls.meanwhile > 0) },
         controls,
         mechanism,
         extreme,
         datagrams,
         tight: p.tight(),
-        each: each(&group, &p),
+        each: if come_and_go { Some(p.rate) } else { apiece::side_by_side(&group, &p) },
         group,
         p,
         queue,
@@ -252,7 +263,7 @@ impl Measured<'_> {
             return false;
         }
         // Loss alone would explain the rate: then it must be this target's alone, or the rate be very even.
-        let alone = controls.fast >= 1
+        let alone = controls.meanwhile >= 1
             && self.share >= 0.04
             && self.spared(0.5)
             && (p.episodes >= 4 || (p.fell && p.drops + p.drops_before >= 10.0))
@@ -268,6 +279,7 @@ impl Measured<'_> {
             && controls.queued < LOADED
             && self.free >= 0.8
             && self.share >= 0.08
+            && (p.before.is_some() || self.group.iter().all(|l| controls::reach(l, None) < controls.best / 3.0))
             && p.seconds() >= 5.0
             && if p.before.is_some() { p.episodes >= 3 && self.share >= 0.15 && controls.meanwhile >= 2 } else { p.episodes >= 6 };
         if self.extreme && !slowest {
@@ -282,15 +294,27 @@ impl Measured<'_> {
             _ if self.group.len() >= 3 || (p.episodes >= 16 && self.share >= 0.1) => 4,
             _ => 5,
         };
-        if !self.extreme && !slowed && !self.tight && p.tokens.is_none() && p.windows < enough {
+        // A line that others fill for a few seconds is slow as well.
+        let short = p.seconds() < SOME_SECONDS && !self.datagrams;
+        if !self.extreme && !self.tight && p.tokens.is_none() && (short || (!slowed && p.windows < enough)) {
             return false;
         }
         // A stream that rests now and then loses as others do; and where nothing was faster at the same time, a line that loses hits all alike.
-        if self.datagrams && self.mechanism == "policing" && !self.eager() {
+        if self.datagrams && self.mechanism == "policing" && !p.ceiling && !self.eager() {
             return false;
         }
         let unsure = self.error_share() > 0.05 || (controls.meanwhile == 0 && !self.datagrams);
-        if controls.fast > 0 && !self.queue.grown() && !self.alone_hit() && !p.one_rate_despite_loss() && unsure {
+        let waits = self.queue.usual - self.queue.base;
+        let alike = if waits > 100.0 { 0.5 } else { 0.7 };
+        // A line that is hardly used lets nothing wait.
+        let unused = controls.meanwhile > 0 && self.free >= 0.6;
+        let alone = if self.queue.grown() { unused || controls.queued <= alike * waits } else { self.alone_hit() };
+        if controls.fast > 0 && !alone && !p.one_rate_despite_loss() && unsure {
+            return false;
+        }
+        // A queue that never runs empty lets out the same all the time; where it does not, others share it.
+        let uneven = p.high - p.low > 0.15 * p.rate && controls.fast < 2;
+        if self.mechanism == "shaping" && !self.datagrams && !self.extreme && uneven {
             return false;
         }
         // Drops that hold a rate come as long as it is held.
@@ -303,24 +327,48 @@ impl Measured<'_> {
             return false;
         }
         // A deep queue in which others wait as well is the line's, not this target's.
-        let waits = self.queue.usual - self.queue.base;
-        let alike = if waits > 100.0 { 0.5 } else { 0.7 };
-        !(self.queue.grown() && waits > 30.0 && controls.queued > alike * waits)
+        !(self.queue.grown() && !unused && waits > 30.0 && controls.queued > alike * waits)
     }
 
     /// Packets are dropped, but not when more comes than the rate lets through.
     fn at_random(&self) -> bool {
-        if self.mechanism != "policing" || self.datagrams || self.extreme || self.p.before.is_some_and(|b| b > 1.5 * self.p.rate) {
+        if self.mechanism != "policing" || self.datagrams || self.extreme {
             return false;
         }
-        let Some(t) = Tokens::of(&self.group) else { return false };
+        if self.each.is_none() && self.overdrawn() {
+            return true;
+        }
+        if self.p.before.is_some_and(|b| b > 1.5 * self.p.rate) {
+            return false;
+        }
+        let Some(t) = Tokens::of(&self.group) else {
+            // Too few drops for a line through them: then at least they must not ask for no reason.
+            let few = self.p.episodes >= 4 && self.share < 0.05 && self.group.len() == 1;
+            return few && self.during().and_then(|s| tokens::emptiness(&s, self.p.rate)).is_some_and(|empty| empty < 0.5);
+        };
         // Few drops stand where they will; many leave no packet unharmed that comes too soon.
         (self.share < 0.05 && t.empty < 0.5) || (self.by_loss && self.share >= SCATTERED && t.scattered())
     }
 
+    /// After most drops more passed than an empty bucket could have let through.
+    fn overdrawn(&self) -> bool {
+        let size = self.group.iter().map(|l| f64::from(l.pace.largest)).fold(1.0, f64::max);
+        let Some(s) = self.during() else { return false };
+        let (over, all) = tokens::overdrawn(&s, size, self.p.rate);
+        over >= OVERDRAWN && over * 3 >= all
+    }
+
+    /// What passed while the plateau lasted.
+    fn during(&self) -> Option<Series> {
+        let s = Series::passed(&self.group)?;
+        let at = |t: Time| ((t.since(s.start).as_secs() / s.width).round().max(0.0) as usize).min(s.bytes.len());
+        let (from, to) = (at(self.p.from), at(self.p.to));
+        (from < to).then(|| s.between(from, to))
+    }
+
     /// Datagrams that went clearly faster at first: what a bucket held, or a sender that had to learn the rate. Whoever plays a stream does not.
     fn eager(&self) -> bool {
-        self.datagrams && self.group.iter().all(|l| opening(l) >= EAGER * self.p.rate / self.group.len() as f64)
+        self.datagrams && eager(&self.group, self.p.rate)
     }
 
     /// Half the interval of the rate, as a share of it.
@@ -339,7 +387,8 @@ impl Measured<'_> {
     pub fn alone_hit(&self) -> bool {
         let (p, c) = (&self.p, &self.controls);
         let waits = self.queue.usual - self.queue.base;
-        let by_drops = (p.episodes >= 4 || (p.episodes > 0 && self.share >= 0.05)) && self.spared(0.5);
+        let fell = p.fell && self.losses.share() >= 0.1;
+        let by_drops = (p.episodes >= 4 || (p.episodes > 0 && (self.share >= 0.05 || fell))) && self.spared(0.5);
         let by_queue = self.queue.grown() && c.queued < 0.5 * waits;
         if self.queue.grown() { by_queue && (p.episodes < 4 || by_drops) } else { by_drops }
     }
@@ -351,7 +400,8 @@ impl Measured<'_> {
     }
 
     fn strong(&self) -> bool {
-        (self.p.windows >= if self.p.at_drops { 8 } else { 5 } && self.p.steady >= plateau::STEADY) || self.p.one_rate_despite_loss()
+        let windows = if self.p.at_drops { 8 } else { 5 };
+        (self.p.windows >= windows && self.p.steady >= plateau::STEADY) || self.p.ceiling || self.p.one_rate_despite_loss()
     }
 
     /// What the measurement carries; innocent causes that stand lower it afterwards. Confirmed takes p < 0.001, as elsewhere.
@@ -364,6 +414,8 @@ impl Measured<'_> {
         }
         if controls.fast == 0 {
             let (exact, seconds) = (self.p.tokens.is_some() && self.mechanism == "policing", self.p.seconds());
+            // So does a rate that hardly changes, where many drops and no wait were seen.
+            let exact = exact || (self.mechanism == "policing" && self.tight && self.share >= 0.02 && self.queue.seen(&self.losses));
             let long = (seconds >= ALONE && total >= 500_000) || (exact && seconds >= ALONE_TOKENS && total >= 150_000);
             // Others were there but asked for too little to be compared by rate: then at least they lose nothing.
             let apart = controls.present == 0 || (exact && self.alone_hit() && self.share >= 0.03);
@@ -389,34 +441,17 @@ impl Measured<'_> {
     }
 }
 
+/// All went clearly faster in their first second than their part of `rate`.
+fn eager(lanes: &[Lane<'_>], rate: f64) -> bool {
+    lanes.iter().all(|l| opening(l) >= EAGER * rate / lanes.len() as f64)
+}
+
 /// The rate of a lane in its first second.
 fn opening(l: &Lane<'_>) -> f64 {
     let p = l.pace;
     let bins = ((1.0 / p.width.as_secs()) as usize).max(1);
     let bytes: u64 = p.before + p.passed.iter().take(bins).map(|b| u64::from(*b)).sum::<u64>();
     bytes as f64 * 8.0 / (p.start.since(p.began).as_secs() + bins as f64 * p.width.as_secs())
-}
-
-/// The rate of one flow where each of several that go at once keeps the same rate for itself. Flows that share a bucket swing.
-fn each(group: &[Lane<'_>], p: &Plateau) -> Option<f64> {
-    if group.len() < 2 {
-        return None;
-    }
-    let from = group.iter().map(|l| l.pace.start).max()?.max(p.from);
-    let to = group.iter().map(|l| l.pace.last).min()?.min(p.to);
-    let step = (10.0 * group.iter().map(Lane::rtt).fold(0.0, f64::max)).max(EACH_STEP);
-    let n = (to.since(from).as_secs() / step) as usize;
-    if n < origin::STRETCHES {
-        return None;
-    }
-    let shares: Vec<Vec<f64>> = group.iter().map(|l| origin::stretches(std::slice::from_ref(l), from, step, n)).collect();
-    if shares.iter().any(|s| origin::variation(s) > EACH_SWING) {
-        return None;
-    }
-    let rates: Vec<f64> = shares.iter().map(|s| s.iter().sum::<f64>() * 8.0 / (n as f64 * step)).collect();
-    let (low, high) = rates.iter().fold((f64::MAX, f64::MIN), |(a, z), r| (a.min(*r), z.max(*r)));
-    let sum: f64 = rates.iter().sum();
-    (high <= 1.08 * low && (sum - p.rate).abs() <= 0.1 * p.rate).then_some(sum / rates.len() as f64)
 }
 
 /// Whether the capture lost packets that might pass for drops. That it began in the middle of a flow is no loss.
@@ -455,7 +490,11 @@ pub(super) fn mechanism(p: &Plateau, queue: &Queue, losses: &Losses, share: f64,
     // Behind the limit the spacing tells: what a shaper lets go never comes in bursts.
     let behind = losses.before > losses.beyond;
     match () {
-        () if behind && queue.paced >= 0.94 && queue.bursts <= 0.03 => (dropping || queue.grown()).then_some("shaping"),
+        // Several lost at once, once, and no change of the rate: a buffer ran over. Chance takes one at a time, and who paces fills none.
+        () if queue.spaced() && (behind || p.tight()) => {
+            let over = p.tight() && p.drops + p.drops_before >= 3.0 * (p.episodes + usize::from(p.drops_before > 0.0)).max(1) as f64;
+            (dropping || queue.grown() || over).then_some("shaping")
+        }
         () if queue.grown() && behind && queue.paced < if queue.doubtful() { 0.92 } else { 0.78 } => dropping.then_some("policing"),
         () if queue.grown() => Some("shaping"),
         () if dropping || warned => Some("policing"),

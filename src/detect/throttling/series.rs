@@ -89,12 +89,17 @@ impl Series {
     }
 
     pub fn tail(&self, at: usize) -> Self {
+        self.between(at, self.bytes.len())
+    }
+
+    /// The bins `from..to`.
+    pub fn between(&self, from: usize, to: usize) -> Self {
         Self {
-            start: self.time(at),
+            start: self.time(from),
             width: self.width,
-            bytes: self.bytes[at..].to_vec(),
-            drops: self.drops[at..].to_vec(),
-            active: self.active[at..].to_vec(),
+            bytes: self.bytes[from..to].to_vec(),
+            drops: self.drops[from..to].to_vec(),
+            active: self.active[from..to].to_vec(),
         }
     }
 

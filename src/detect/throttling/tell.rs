@@ -200,6 +200,7 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
     if !m.datagrams && dropped > 0 {
         let why = format!("so much loss alone would allow {}", bps(m.allowed));
         match () {
+            () if m.queue.spaced() => w.excluded("packet loss", format!("{why}; packets came evenly spaced all the same")),
             () if !m.by_loss => w.excluded("packet loss", why),
             () if m.p.one_rate_despite_loss() => w.excluded("packet loss", format!("{why}, but loss at random does not keep one rate")),
             () => w.against(0.0, "packet loss", why),
@@ -248,7 +249,7 @@ fn server_line(m: &Measured<'_>, elsewhere: Option<&str>, w: &mut Weigh) {
             w.excluded(CAUSE, format!("it carried {} for a moment before the limit took hold", bps(fastest)));
         }
         () if p.before.is_some_and(|b| b > 1.5 * p.rate) => w.excluded(CAUSE, "the same flow was faster before"),
-        () if m.mechanism == "policing" && !m.queue.grown() && m.queue.samples >= 15 => {
+        () if m.mechanism == "policing" && !m.queue.grown() && m.queue.seen(&m.losses) => {
             w.excluded(CAUSE, "a line lets packets wait before it drops them; here none waited");
         }
         () if m.mechanism == "policing" && m.losses.before > m.losses.beyond && m.queue.bursts >= BURSTS => {

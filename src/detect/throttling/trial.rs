@@ -122,6 +122,13 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
                 Tap::Before { .. } => p.lost_beyond += lost as u32,
             }
             p.follow.add(20_000_000, (passed * PACKET) as u32);
+            p.echo.add(
+                match tap {
+                    Tap::Client => 1_000 * d.rtt_ms,
+                    Tap::Before { from_server_ms } => 1_000 * from_server_ms,
+                } as u64,
+                2,
+            );
             p.rtt.add(
                 (match tap {
                     Tap::Client => 300,
@@ -349,4 +356,20 @@ fn what_holds_everything_is_general_and_accuses_no_service() {
     // Each held for itself shares nothing.
     let found = judge(&run(&downs, &[policer(&[0, 1, 2], false, 1e6)], Tap::Client));
     assert!(found.iter().all(|f| f.rule != "rate.general"));
+}
+
+#[test]
+fn flows_that_come_and_go_at_one_rate_each_are_told_by_that_rate() {
+    // Whoever comes takes nothing from the others: each has a bucket of its own.
+    let video = || Down::from("157.240.1.1", "video.example").of("meta");
+    let downs = with_others(vec![video().asking(&[(0.2, 18.0)]), video().asking(&[(4.0, 13.0)]), video().asking(&[(7.0, 11.0)])]);
+    let found = judge(&run(&downs, &[policer(&[0, 1, 2], false, 1e6)], Tap::Client));
+    let (f, _) = one(&found);
+    let rate = f.rate_bps.unwrap();
+    assert!(rate.abs_diff(1_000_000) < 80_000, "{rate}");
+    // One bucket for all is told by what all have together.
+    let found = judge(&run(&downs, &[policer(&[0, 1, 2], true, 3e6)], Tap::Client));
+    let (f, _) = one(&found);
+    let rate = f.rate_bps.unwrap();
+    assert!(rate.abs_diff(3_000_000) < 200_000, "{rate}");
 }
