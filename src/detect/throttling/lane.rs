@@ -6,7 +6,7 @@ use crate::model::label::{Label, LabelGrade};
 use crate::model::pace::Pace;
 use crate::model::scene::{KIN_MAX, Scene};
 use crate::model::side::Side;
-use crate::model::time::Span;
+use crate::model::time::{Span, Time};
 use std::net::IpAddr;
 
 /// A throttled flow moves on at least this often.
@@ -46,6 +46,11 @@ impl<'a> Lane<'a> {
             _ => p.lost_beyond > p.lost_before,
         };
         far && p.lost_before <= p.lost_beyond && p.acked.iter().any(|b| *b > 0)
+    }
+    /// When something was dropped first.
+    pub fn first_drop(&self) -> Option<Time> {
+        let p = self.pace;
+        p.drops.iter().position(|d| *d > 0).map(|i| p.start.plus(p.width.times(i as i64)))
     }
     /// Runs of bins without a byte, longer than a few round trips, in nanoseconds from a start that lies `offset` before this lane's first bin.
     pub fn rests(&self, width: i64, offset: i64) -> Vec<(i64, i64)> {

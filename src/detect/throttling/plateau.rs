@@ -98,7 +98,7 @@ impl Plateau {
 
     /// After a quick start it comes in pieces at a rate of its own: hardly anything is lost any more, and yet it comes in bursts. Who was
     /// made careful by drops either sends evenly or asks for more until something is dropped.
-    fn streams(&self, lanes: &[Lane<'_>]) -> bool {
+    pub fn streams(&self, lanes: &[Lane<'_>]) -> bool {
         let bytes = |l: &Lane<'_>| l.pace.follow.total() as f64;
         let total: f64 = lanes.iter().map(bytes).sum::<f64>().max(1.0);
         let bursts = lanes.iter().map(|l| l.pace.follow.share(2.2 * self.rate, f64::INFINITY) * bytes(l)).sum::<f64>() / total;

@@ -213,7 +213,11 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     let allowed = queue::loss_allows(&group, if p.fell { p.loss_within(&group) } else { share });
     let mechanism = mechanism(&p, &queue, &losses, share, p.slowed(&group), datagrams)?;
     let service = all.iter().filter(|l| lane::same_target(first, l) || lane::same_service(first, l)).copied().collect();
-    let controls = Controls::of(all, lanes, &group, &p);
+    // What little was faster before is what a bucket held: the limit is as old as its first drop.
+    let mild = p.fell && p.before.is_some_and(|b| b <= 2.0 * p.rate);
+    let since = if mild { group.iter().filter_map(Lane::first_drop).min().map_or(p.from, |t| t.min(p.from)) } else { p.from };
+    let limited = Plateau { from: since, ..p.clone() };
+    let controls = Controls::of(all, lanes, &group, &limited);
     Some(Measured {
         service,
         side,
@@ -222,7 +226,7 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
         // What loss holds back comes in bursts, a window at a time.
         by_loss: !datagrams && !queue.grown() && !queue.spaced() && p.rate > 0.4 * allowed && p.rate < LOSS_BOUND * allowed,
         // Each keeps its rate however many share the line: then it is not full.
-        free: if come_and_go { 1.0 } else { controls::line_free(all, &p, controls.meanwhile > 0) },
+        free: if come_and_go { 1.0 } else { controls::line_free(all, &limited, controls.meanwhile > 0) },
         controls,
         mechanism,
         extreme,
@@ -263,7 +267,7 @@ impl Measured<'_> {
             return false;
         }
         // Loss alone would explain the rate: then it must be this target's alone, or the rate be very even.
-        let alone = controls.meanwhile >= 1
+        let alone = (controls.meanwhile >= 1 || self.spared(0.25))
             && self.share >= 0.04
             && self.spared(0.5)
             && (p.episodes >= 4 || (p.fell && p.drops + p.drops_before >= 10.0))
@@ -303,7 +307,8 @@ impl Measured<'_> {
         if self.datagrams && self.mechanism == "policing" && !p.ceiling && !self.eager() {
             return false;
         }
-        let unsure = self.error_share() > 0.05 || (controls.meanwhile == 0 && !self.datagrams);
+        let unsure = self.error_share() > if self.datagrams && self.fell_far() { 0.08 } else { 0.05 }
+            || (controls.meanwhile == 0 && !self.datagrams);
         let waits = self.queue.usual - self.queue.base;
         let alike = if waits > 100.0 { 0.5 } else { 0.7 };
         // A line that is hardly used lets nothing wait.
@@ -368,7 +373,12 @@ impl Measured<'_> {
 
     /// Datagrams that went clearly faster at first: what a bucket held, or a sender that had to learn the rate. Whoever plays a stream does not.
     fn eager(&self) -> bool {
-        self.datagrams && eager(&self.group, self.p.rate)
+        self.datagrams && (eager(&self.group, self.p.rate) || self.fell_far())
+    }
+
+    /// It was several times faster for a while, and what came afterwards is not a stream's pieces.
+    fn fell_far(&self) -> bool {
+        self.p.fell && self.p.before.is_some_and(|b| b > 3.0 * self.p.rate) && !self.p.streams(&self.group)
     }
 
     /// Half the interval of the rate, as a share of it.

@@ -373,3 +373,18 @@ fn flows_that_come_and_go_at_one_rate_each_are_told_by_that_rate() {
     let rate = f.rate_bps.unwrap();
     assert!(rate.abs_diff(3_000_000) < 200_000, "{rate}");
 }
+
+#[test]
+fn what_a_bucket_let_through_at_first_was_no_time_without_a_limit() {
+    // The bucket held more than a second's worth; others came and went while it ran dry.
+    let downs = [
+        Down::from("157.240.1.1", "video.example").of("meta"),
+        Down::from("77.88.1.1", "mail.example").bytes(4e5).asking(&[(0.8, 3.0)]).over(30, 50),
+        Down::from("87.240.1.1", "shop.example").bytes(4e5).asking(&[(0.9, 3.0)]).over(25, 57),
+    ];
+    let bucket = Bucket { depth: 130_000.0, ..policer(&[0], true, 1e6) };
+    let found = judge(&run(&downs, &[bucket], Tap::Client));
+    let (f, _) = one(&found);
+    let t = f.throttle.as_deref().unwrap();
+    assert_eq!(t.scope, Scope::Targeted, "{:?} {:?}", t.before, f.evidence);
+}
