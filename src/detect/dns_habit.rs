@@ -129,8 +129,10 @@ pub(super) fn departure<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], x: &Exchan
     })
 }
 
-/// Made within reach of an arm: hardly any time, and a TTL from which no router has taken more than one.
+/// Made within reach of the client's arm: hardly any time, and a TTL from which no router has taken more than one. Where the client's own packets
+/// have passed more routers than that, what comes towards it was made beyond its network, however near the capture point.
 pub(super) fn is_local(x: &Exchange<'_>, answer: &Said<'_>) -> bool {
-    let whole = answer.ttl().is_some_and(|t| matches!(t, 63 | 64 | 127 | 128 | 254 | 255));
-    whole && x.delay().is_some_and(|d| d < Span::from_millis(5))
+    let whole = |said: &Said<'_>| said.ttl().is_some_and(|t| matches!(t, 63 | 64 | 127 | 128 | 254 | 255));
+    let client_here = x.queries.first().is_none_or(|q| q.ttl().is_none() || whole(q));
+    client_here && whole(answer) && x.delay().is_some_and(|d| d < Span::from_millis(5))
 }

@@ -162,6 +162,14 @@ fn among(lines: &str) -> String {
 }
 
 #[test]
+fn an_injector_next_to_a_tap_on_the_path_is_no_filter_of_the_clients_own() {
+    // The answer has passed no router; at the client that is its own router or host, three routers away from it it is not.
+    let near = |ttl: u8| among(&format!("1000 1 > ttl {ttl} x.com\n 1002 1 < 127.0.0.1 ttl 128 df0\n 1041 1 < 104.244.42.1"));
+    assert_eq!(race(&near(64)), Some((Possible, "race")));
+    assert_eq!(race(&near(61)), Some((Confirmed, "race")));
+}
+
+#[test]
 fn race_of_two_senders() {
     let forged = among("1000 1 > x.com\n 1020 1 < 185.53.177.10 ttl 249 df0\n 1041 1 < 104.244.42.1");
     assert_eq!(race(&forged), Some((Confirmed, "race")));

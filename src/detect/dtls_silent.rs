@@ -154,10 +154,11 @@ struct Hello {
 
 impl Hello {
     fn of(flow: &FlowRecord) -> Option<Self> {
-        if flow.proto != Proto::UDP || flow.ladder.between > 0 || !flow.icmp.is_empty() || flow.notes.server_hello().is_some() {
+        // What lies in the record itself first: few flows are DTLS.
+        let (begun, _) = flow.notes.shapes().find(|(n, shape)| *shape == Shape::Dtls && n.side == Side::Client)?;
+        if flow.proto != Proto::UDP || flow.notes.server_hello().is_some() || flow.ladder.between > 0 || !flow.icmp.is_empty() {
             return None;
         }
-        let (begun, _) = flow.notes.shapes().find(|(n, shape)| *shape == Shape::Dtls && n.side == Side::Client)?;
         let (_, hello) = flow.notes.client_hello()?;
         let first = flow.ladder.iter().find(|p| p.frame == begun.frame)?;
         let sent: Vec<&Brief> =

@@ -32,6 +32,7 @@ mod hello_silence;
 mod ip_blocked;
 mod ip_blocked_icmp;
 mod ip_refused;
+mod page_unseen;
 mod protocol_blocked;
 mod quic_blocked;
 mod quic_cut;
@@ -92,6 +93,7 @@ pub static ALL: &[&dyn Detector] = &[
     &allowlist::ByName,
     &allowlist::ByAddress,
     &block_page::BlockPage,
+    &page_unseen::PageUnseen,
     &dns_race::DnsRace,
     &dns_sinkhole::DnsSinkhole,
     &dns_nxdomain::DnsNxdomain,

@@ -162,7 +162,7 @@ fn circles_elsewhere(scene: &Scene<'_>) -> Control {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
     use crate::model::key::Endpoint;
@@ -174,9 +174,10 @@ mod tests {
     use std::sync::Arc;
 
     /// One STUN message: milliseconds, sender, transaction.
-    type Step = (i64, char, u8);
+    pub(in crate::detect) type Step = (i64, char, u8);
 
-    fn flow(frame: u64, server: u8, app: &'static str, steps: &[Step]) -> FlowRecord {
+    /// A flow of STUN messages; the transaction is the id twelve times over.
+    pub(in crate::detect) fn flow(frame: u64, server: u8, app: &'static str, steps: &[Step]) -> FlowRecord {
         let mut totals: PerSide<Totals> = PerSide::default();
         let mut notes = Notes::default();
         let moment = |i: usize, ms: i64| Moment { frame: FrameNo(frame + i as u64), ts: Time::from_nanos(ms * 1_000_000) };

@@ -1,9 +1,11 @@
 //! Connections by hand: a transcript becomes a flow, and a detector judges it.
 //!
-//! A line is `ms c|s flags seq ack len`, flags being letters of `SAFRP`, numbers counted from each side's first (its SYN is 0).
+//! A line is `ms c|s flags seq ack len`, flags being letters of `SAFRP`, numbers counted from each side's first (its SYN is 0). The word `get`
+//! after it makes it a request.
 
 use super::Detector;
 use super::handshake_forged::HandshakeForged;
+use super::page_unseen::PageUnseen;
 use super::rst_injected::RstInjected;
 use crate::model::finding::{Direction, Finding, Grade};
 use crate::model::flow::{
@@ -12,7 +14,7 @@ use crate::model::flow::{
 };
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::note::Notes;
+use crate::model::note::{Fact, HttpRequest, Note, Notes};
 use crate::model::packet::TcpFlags;
 use crate::model::scene::{Index, Kin, Scene};
 use crate::model::seq::{Pos, Seq};
@@ -56,7 +58,7 @@ fn brief(line: &str, frame: u64) -> Brief {
 
 fn flow(transcript: &str) -> FlowRecord {
     let mut totals: PerSide<Totals> = PerSide::default();
-    let (mut tcp, mut ladder) = (TcpRecord::default(), Ladder::default());
+    let (mut tcp, mut ladder, mut notes) = (TcpRecord::default(), Ladder::default(), Notes::default());
     let mut resets: Vec<ResetSeen> = Vec::new();
     let mut after: PerSide<AfterReset> = PerSide { client: AfterReset::default(), server: AfterReset::default() };
     for (i, line) in transcript.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
@@ -109,6 +111,14 @@ fn flow(transcript: &str) -> FlowRecord {
                 peer.acked = peer.acked.max(p.ack);
             }
         }
+        if p.flags.fin() {
+            tcp.side[p.side].fin = Some((p.seq, at));
+        }
+        if line.ends_with("get") {
+            let request = HttpRequest { host: Some("news.example.org".into()), ..HttpRequest::default() };
+            let fact = Fact::HttpRequest(Box::new(request));
+            notes.push(Note { frame: p.frame, ts: p.ts, side: p.side, from: p.seq, to: p.end(), fact });
+        }
         ladder.head.push(p);
     }
     let between = |a: Option<Brief>, b: Option<Brief>| a.zip(b).map(|(a, b)| b.ts.since(a.ts));
@@ -130,7 +140,7 @@ fn flow(transcript: &str) -> FlowRecord {
         detail: Detail { totals, tcp: Some(Box::new(tcp)), ladder, icmp: Vec::new() }.into(),
         app: None,
         pace: PerSide::default(),
-        notes: Notes::default(),
+        notes,
         owner: None,
         closed: Closed::CaptureEnd,
         outcome: Outcome::Unknown,
@@ -188,4 +198,48 @@ fn resets_that_acknowledge_more_and_more_of_nothing_are_guesses() {
     let found = judge(&RstInjected, Vantage::Server, &stepping).expect("nothing was sent between them");
     assert!(found.evidence.iter().any(|e| e.says.starts_with("resets acknowledge different amounts")));
     assert!(found.started.since(Time::default()) == Span::from_millis(90));
+}
+
+/// A request, and the beginning of the server's answer.
+const ASKED: &str = "0 c S 0 0 0
+                     1 s SA 0 1 0
+                     70 c A 1 1 0
+                     71 c AP 1 1 138 get
+                     72 s A 1 139 0
+                     73 s AP 1 139 95
+                     74 s A 96 139 1460
+                     75 s A 1556 139 1460
+                     76 s A 3016 139 1460";
+
+#[test]
+fn a_page_that_the_server_did_not_send_shows_in_what_the_client_acknowledges() {
+    // 108 bytes: inside the server's second segment, and never more.
+    let inside = format!("{ASKED}\n 120 c AF 139 109 0\n 121 s A 4476 140 1460\n 170 c R 139 0 0");
+    let found = judge(&PageUnseen, Vantage::Server, &inside).expect("an amount that is no segment's");
+    assert_eq!((found.mechanism, found.direction, found.grade), ("body", Some(Direction::S2c), Grade::Possible));
+    assert!(judge(&PageUnseen, Vantage::Client, &inside).is_none(), "the page itself would be there");
+    // Before the server had sent that much.
+    let early = "0 c S 0 0 0\n 1 s SA 0 1 0\n 70 c A 1 1 0\n 71 c AP 1 1 138 get\n 72 s A 1 139 0\n 80 c AF 139 362 0\n 90 s AP 1 140 1460";
+    assert!(judge(&PageUnseen, Vantage::Server, early).is_some());
+}
+
+#[test]
+fn who_leaves_in_the_middle_of_an_answer_acknowledges_whole_segments() {
+    let aborted = format!("{ASKED}\n 120 c AF 139 96 0\n 121 s A 4476 140 1460\n 170 c R 139 0 0");
+    assert!(judge(&PageUnseen, Vantage::Server, &aborted).is_none());
+    // Of a segment that the network card has yet to cut, a part of the announced size, with timestamps or without.
+    for size in [1448, 1460] {
+        let large = format!(
+            "0 c S 0 0 0\n 1 s SA 0 1 0\n 70 c A 1 1 0\n 71 c AP 1 1 138 get\n 73 s AP 1 139 14480\n 74 s AP 14481 139 14480\n\
+             75 s AP 28961 139 9000\n 120 c AF 139 {} 0",
+            1 + 2 * size
+        );
+        assert!(judge(&PageUnseen, Vantage::Server, &large).is_none());
+    }
+    // Repeated in smaller pieces, of which it received the first; or a page that this capture saw go by.
+    let anew = format!("{ASKED}\n 100 s A 96 139 500\n 120 c AF 139 596 0\n 121 s A 4476 140 1460");
+    assert!(judge(&PageUnseen, Vantage::Server, &anew).is_none());
+    // It read all of it.
+    let whole = format!("{ASKED}\n 120 c A 139 4476 0\n 130 c AF 139 4476 0");
+    assert!(judge(&PageUnseen, Vantage::Server, &whole).is_none());
 }

@@ -194,3 +194,20 @@ impl Cut {
 fn rate(packets: u64, span: Span) -> f64 {
     if span > Span::ZERO { packets as f64 / span.as_secs() } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detect::stun_unheard::tests::{Step, flow};
+
+    #[test]
+    fn a_relay_that_answered_and_no_longer_does_is_told_from_one_that_never_did() {
+        let talk: [Step; 6] = [(0, 'c', 1), (20, 's', 1), (2500, 'c', 2), (2520, 's', 2), (5000, 'c', 3), (7500, 'c', 4)];
+        let at = |ms: i64| Time::from_nanos(ms * 1_000_000);
+        let of = |steps: &[Step], ms| Consent::of(&flow(1, 1, "stun", steps), at(ms)).map(|c| (c.answered, c.in_vain.len()));
+        assert_eq!(of(&talk, 3000), Some((2, 2)));
+        assert_eq!(of(&talk, 6000), Some((2, 1)), "what was asked before the cut says nothing");
+        assert_eq!(of(&[(0, 'c', 1), (2500, 'c', 2)], 0), Some((0, 1)));
+        assert_eq!(of(&[(0, 's', 1)], 0), None);
+    }
+}
