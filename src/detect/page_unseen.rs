@@ -14,6 +14,7 @@ use super::weigh::{self, Claim, Weigh};
 use crate::model::finding::{Card, Control, Direction, Finding, Grade, Kind};
 use crate::model::flow::{Brief, FlowRecord, TcpRecord, mark};
 use crate::model::frame::FrameNo;
+use crate::model::gist::Signs;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
@@ -57,6 +58,10 @@ const IGNORED: usize = 2;
 impl Detector for PageUnseen {
     fn card(&self) -> &'static Card {
         &CARD
+    }
+
+    fn begins_with(&self) -> Signs {
+        Signs::HTTP
     }
 
     fn judge(&self, scene: &Scene<'_>) -> Option<Finding> {
