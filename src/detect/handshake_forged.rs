@@ -114,7 +114,8 @@ fn reversed(flow: &FlowRecord) -> Option<&Brief> {
     if asked.flags.ack() || !accepted.flags.ack() || flow.ladder.iter().any(opened) {
         return None;
     }
-    flow.ladder.iter().find(|p| p.side == Side::Client && p.flags.syn() && p.flags.ack() && p.frame > asked.frame)
+    let accepts = |p: &&Brief| p.flags.syn() && p.flags.ack() && !p.flags.rst() && p.marks & (mark::COPY | mark::BAD_CHECKSUM) == 0;
+    flow.ladder.iter().filter(accepts).find(|p| p.side == Side::Client && p.frame > asked.frame)
 }
 
 /// The client's first packet after the handshake, if it carries on from its SYN but acknowledges a number that no SYN+ACK of the server had;
