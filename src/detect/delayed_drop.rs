@@ -85,7 +85,7 @@ impl Detector for DelayedDrop {
         let around = Around::of(scene, heard.ts, last.ts);
         let clear = silence::weigh_dead(scene, &around, side, &mut w);
         w.excluded("packet loss", format!("{} retransmissions in a row would all have to be lost", u.retransmissions));
-        let alike = similar_cuts(scene, passed, heard.ts);
+        let alike = similar_cuts(scene, passed, silence::died(tcp, side, &u)?);
         if alike > 0 {
             w.fact(1.5, "other connections with this name were cut at the same place", format!("{alike} more"), "-", &[]);
         }
@@ -132,10 +132,9 @@ fn similar_cuts(scene: &Scene<'_>, passed: u64, at: Time) -> usize {
     let Some(name) = scene.flow.asked_name() else { return 0 };
     let mut times = vec![at];
     for f in scene.kin.with_name(name).filter(|f| f.id != scene.flow.id) {
-        let alike = silence::fell_silent(f).is_some_and(|n| n.abs_diff(passed) <= 3);
-        let Some(died) = f.totals.server.last.filter(|_| alike) else { continue };
-        if times.iter().all(|t| died.ts.since(*t).abs() >= silence::APART) {
-            times.push(died.ts);
+        let Some(silenced) = silence::fell_silent(f).filter(|s| s.packets.abs_diff(passed) <= 3) else { continue };
+        if times.iter().all(|t| silenced.at.since(*t).abs() >= silence::APART) {
+            times.push(silenced.at);
         }
     }
     times.len() - 1

@@ -67,7 +67,7 @@ impl Detector for Freeze {
         let heard = tcp.side[side.peer()].last_packet?;
         let around = Around::of(scene, heard.ts, last.ts);
         let here = Death { flow: flow.id, bytes, packets: silence::passed(flow, tcp, side) };
-        let alike = frozen_alike(scene, &here, heard.ts);
+        let alike = frozen_alike(scene, &here, silence::died(tcp, side, &u)?);
         let mut w = Weigh::default();
         w.fact(
             2.0,
@@ -124,13 +124,12 @@ fn frozen_alike(scene: &Scene<'_>, here: &Death, at: Time) -> Vec<Death> {
     let mut times = vec![at];
     let mut out = Vec::new();
     for f in scene.kin.with_client(scene.flow.client.ip).filter(|f| f.id != scene.flow.id) {
-        let Some(packets) = silence::fell_silent(f) else { continue };
-        let Some((tcp, died)) = f.tcp.as_deref().zip(f.totals.server.last) else { continue };
+        let Some((silenced, tcp)) = silence::fell_silent(f).zip(f.tcp.as_deref()) else { continue };
         let bytes = silence::delivered(tcp);
         let alike = bytes * 10 >= here.bytes * 7 && bytes * 7 <= here.bytes * 10;
-        if alike && times.iter().all(|t| died.ts.since(*t).abs() >= silence::APART) {
-            times.push(died.ts);
-            out.push(Death { flow: f.id, bytes, packets });
+        if alike && times.iter().all(|t| silenced.at.since(*t).abs() >= silence::APART) {
+            times.push(silenced.at);
+            out.push(Death { flow: f.id, bytes, packets: silenced.packets });
         }
     }
     out

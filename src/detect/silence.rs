@@ -264,12 +264,27 @@ pub(super) fn cut(tcp: &TcpRecord, side: Side, u: &Unanswered) -> Direction {
 /// Deaths this close together have one cause, whatever it is: they count once.
 pub(super) const APART: Span = Span::from_secs(2);
 
-/// How many packets had passed when a connection fell silent without a goodbye, if it did; weaker than [`dead_side`], to lay beside one
-/// that surely died.
-pub(super) fn fell_silent(flow: &FlowRecord) -> Option<u64> {
+/// How a connection fell silent.
+pub(super) struct Silenced {
+    /// Packets that had passed.
+    pub packets: u64,
+    /// When.
+    pub at: Time,
+}
+
+/// When a connection died whose `side` sent `u` in vain: with the last packet of the other side, or, where that goes on saying goodbye or
+/// acknowledging what it has, with the first repetition that did not get through.
+pub(super) fn died(tcp: &TcpRecord, side: Side, u: &Unanswered) -> Option<Time> {
+    let heard = tcp.side[side.peer()].last_packet?.ts;
+    Some(u.first.map_or(heard, |first| first.ts.min(heard)))
+}
+
+/// A connection that fell silent without a goodbye, if it did; weaker than [`dead_side`], to lay beside one that surely died.
+pub(super) fn fell_silent(flow: &FlowRecord) -> Option<Silenced> {
     let tcp = flow.tcp.as_deref()?;
-    if let Some((side, _)) = dead_side(flow, tcp) {
-        return Some(passed(flow, tcp, side));
+    let by = |side: Side, u: &Unanswered| Some(Silenced { packets: passed(flow, tcp, side), at: died(tcp, side, u)? });
+    if let Some((side, u)) = dead_side(flow, tcp) {
+        return by(side, &u);
     }
     let side = Side::BOTH.into_iter().find(|s| {
         let u = tcp.side[*s].unanswered;
@@ -278,7 +293,7 @@ pub(super) fn fell_silent(flow: &FlowRecord) -> Option<u64> {
         let quiet = tcp.side[s.peer()].last_packet.zip(u.last).is_some_and(|(a, b)| b.ts.since(a.ts) >= Span::from_secs(3));
         u.retransmissions >= 1 && u.packets >= 2 && again && quiet && tcp.side[s.peer()].fin.is_none()
     })?;
-    tcp.resets.is_empty().then(|| passed(flow, tcp, side))
+    if tcp.resets.is_empty() { by(side, &tcp.side[side].unanswered) } else { None }
 }
 
 /// Weighs what else may have silenced a connection that had carried data, by the side that went on sending in vain. False if one of the
@@ -466,5 +481,23 @@ mod tests {
         assert_eq!(at(&[]), 0);
         assert_eq!(at(&[0, 1, 2]), 1);
         assert_eq!(at(&[0, 1, 1000, 1001, 3000]), 3);
+    }
+
+    fn at(ms: i64) -> Moment {
+        Moment { frame: FrameNo(1), ts: Time::from_nanos(ms * 1_000_000) }
+    }
+
+    /// Two downloads froze eleven seconds apart (freeze_16k, mid): the first client's FINs and the server's answers to them went on until the
+    /// second had frozen as well, and both counted as one event.
+    #[test]
+    fn a_download_froze_when_it_froze_not_when_its_goodbyes_ended() {
+        let mut tcp = TcpRecord::default();
+        tcp.side.client.last_packet = Some(at(21_700));
+        let vain = Unanswered { packets: 5, retransmissions: 5, first: Some(at(2_240)), last: Some(at(22_020)) };
+        assert_eq!(died(&tcp, Side::Server, &vain), Some(at(2_240).ts));
+        // Of a connection on which nothing is heard any more the last word tells.
+        tcp.side.server.last_packet = Some(at(670));
+        let silent = Unanswered { packets: 4, retransmissions: 3, first: Some(at(900)), last: Some(at(9_000)) };
+        assert_eq!(died(&tcp, Side::Client, &silent), Some(at(670).ts));
     }
 }
