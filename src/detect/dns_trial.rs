@@ -7,10 +7,10 @@
 use super::Detector;
 use super::{dns_drop::DnsDrop, dns_nxdomain::DnsNxdomain, dns_race::DnsRace, dns_sinkhole::DnsSinkhole};
 use crate::model::finding::Grade::{self, Confirmed, Likely, Possible};
-use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage};
+use crate::model::flow::{Brief, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
-use crate::model::note::{DnsMessage, Fact, Note, Notes};
+use crate::model::note::{DnsMessage, Fact, Note};
 use crate::model::packet::TcpFlags;
 use crate::model::scene::{Index, Kin, Scene};
 use crate::model::seq::{Pos, Seq};
@@ -59,14 +59,7 @@ fn begin(at: Moment, port: u16, resolver: IpAddr) -> FlowRecord {
         last: at,
         detail: Detail { totals: PerSide::default(), tcp: None, ladder: Ladder::default(), icmp: Vec::new() }.into(),
         app: Some("dns"),
-        pace: PerSide::default(),
-        notes: Notes::default(),
-        owner: None,
-        closed: Closed::CaptureEnd,
-        outcome: Outcome::Unknown,
-        stage: Stage::None,
-        later: None,
-        nearest: None,
+        ..Flow::default()
     })
 }
 

@@ -186,7 +186,7 @@ impl Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Totals};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, Note, Notes, Stun};
     use crate::model::packet::TcpFlags;
@@ -252,14 +252,9 @@ mod tests {
             last: at(ladder.head.last()),
             detail: Detail { totals, tcp: None, ladder, icmp: Vec::new() }.into(),
             app: Some("stun"),
-            pace: PerSide::default(),
             notes,
-            owner: None,
-            closed: Closed::CaptureEnd,
             outcome: Outcome::Ok,
-            stage: Stage::None,
-            later: None,
-            nearest: None,
+            ..Flow::default()
         })
     }
 

@@ -311,7 +311,7 @@ pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Dir
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Totals};
     use crate::model::flow::{TcpRecord, TcpSide};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, DnsMessage, Fact, Note, Notes, QuicInitial};
@@ -374,12 +374,8 @@ mod tests {
             app,
             pace: crate::model::side::PerSide::default(),
             notes,
-            owner: None,
-            closed: Closed::CaptureEnd,
             outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
-            stage: Stage::None,
-            later: None,
-            nearest: None,
+            ..Flow::default()
         })
     }
 

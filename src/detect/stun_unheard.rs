@@ -164,7 +164,7 @@ fn circles_elsewhere(scene: &Scene<'_>) -> Control {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::flow::{Closed, Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
+    use crate::model::flow::{Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Totals};
     use crate::model::key::Endpoint;
     use crate::model::note::{Fact, Notes};
     use crate::model::scene::{Index, Kin};
@@ -202,14 +202,9 @@ pub(super) mod tests {
             last: moment(steps.len() - 1, steps[steps.len() - 1].0),
             detail: Detail { totals, tcp: None, ladder: Ladder::default(), icmp: Vec::new() }.into(),
             app: Some(app),
-            pace: PerSide::default(),
             notes,
-            owner: None,
-            closed: Closed::CaptureEnd,
             outcome: Outcome::Ok,
-            stage: Stage::None,
-            later: None,
-            nearest: None,
+            ..Flow::default()
         })
     }
 

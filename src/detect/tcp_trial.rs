@@ -9,8 +9,7 @@ use super::page_unseen::PageUnseen;
 use super::rst_injected::RstInjected;
 use crate::model::finding::{Direction, Finding, Grade};
 use crate::model::flow::{
-    AfterReset, Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, ResetFit, ResetSeen, RoleBasis, Stage, TcpRecord,
-    Totals,
+    AfterReset, Brief, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, ResetFit, ResetSeen, RoleBasis, TcpRecord, Totals,
 };
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
@@ -138,15 +137,8 @@ fn flow(transcript: &str) -> FlowRecord {
         first: at(ladder.head.first()),
         last: at(ladder.head.last()),
         detail: Detail { totals, tcp: Some(Box::new(tcp)), ladder, icmp: Vec::new() }.into(),
-        app: None,
-        pace: PerSide::default(),
         notes,
-        owner: None,
-        closed: Closed::CaptureEnd,
-        outcome: Outcome::Unknown,
-        stage: Stage::None,
-        later: None,
-        nearest: None,
+        ..Flow::default()
     })
 }
 

@@ -72,8 +72,7 @@ pub fn tcp_flow(frame: u64, sni: &str, outcome: Outcome) -> FlowRecord {
         closed: Closed::Finished,
         outcome,
         stage: if outcome == Outcome::Ok { Stage::None } else { Stage::PostPsh },
-        later: None,
-        nearest: None,
+        ..Flow::default()
     })
 }
 

@@ -3,7 +3,7 @@
 use super::{ThrottlingGeneral, ThrottlingRate};
 use crate::detect::Detector;
 use crate::model::finding::{Finding, Grade};
-use crate::model::flow::{Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, TcpRecord, Totals};
+use crate::model::flow::{Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, TcpRecord, Totals};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::label::{Label, LabelFacts, LabelGrade};
@@ -187,12 +187,8 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
             app: Some("tls"),
             pace: PerSide { client: None, server: Some(Box::new(pace)) },
             notes,
-            owner: None,
-            closed: Closed::CaptureEnd,
             outcome: Outcome::Ok,
-            stage: Stage::None,
-            later: None,
-            nearest: None,
+            ..Flow::default()
         }));
     }
     let mut source = SourceFacts::default();

@@ -213,6 +213,34 @@ pub struct Flow {
     pub nearest: Option<(Span, NonZeroU32)>,
 }
 
+/// A flow of which nothing is known, for tests that make flows by hand and name only what matters to them.
+#[cfg(test)]
+impl Default for Flow {
+    fn default() -> Self {
+        let nowhere = Endpoint::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0);
+        let never = Moment { frame: FrameNo(1), ts: Time::default() };
+        Self {
+            id: FlowId { source: 0, frame: never.frame },
+            proto: Proto::TCP,
+            client: nowhere,
+            server: nowhere,
+            role_basis: RoleBasis::Syn,
+            first: never,
+            last: never,
+            detail: Folded::default(),
+            app: None,
+            pace: PerSide::default(),
+            notes: Notes::default(),
+            owner: None,
+            closed: Closed::CaptureEnd,
+            outcome: Outcome::Unknown,
+            stage: Stage::None,
+            later: None,
+            nearest: None,
+        }
+    }
+}
+
 // A million of them are kept: one byte more costs 64, and an output that needs another field should ask where it belongs.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Flow>() <= 256);
