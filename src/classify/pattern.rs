@@ -23,7 +23,8 @@ struct Burst {
 /// The frame that completed the pattern, if the flow shows it.
 pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
     // A flow of fewer packets than the pattern has is not even opened.
-    let (gist, spoken) = (flow.gist(), usize::from(flow.gist().spoken));
+    let gist = flow.gist();
+    let spoken = usize::from(gist.spoken);
     let enough = match pattern {
         Pattern::Sizes { sizes, .. } => spoken >= sizes.len(),
         Pattern::Residue { bursts, .. } => spoken >= usize::from(*bursts),

@@ -76,8 +76,7 @@ fn of_tcp(f: &FlowRecord, tcp: &TcpRecord) -> Fate {
     }
     if f.totals.server.packets == 0 {
         return match c.syns {
-            _ if c.resets > 0 => Fate::UNKNOWN,
-            0 => Fate::UNKNOWN,
+            n if n == 0 || c.resets > 0 => Fate::UNKNOWN,
             1 => Fate::after(f.last.ts.plus(SILENCE), Outcome::SilentSyn, Stage::PostSyn),
             _ => Fate::sure(Outcome::SilentSyn, Stage::PostSyn),
         };

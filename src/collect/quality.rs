@@ -1,6 +1,6 @@
 //! The capture-quality gate: where the capture was taken, what it missed, and which claims it therefore cannot support.
 
-use crate::model::flow::{Brief, FlowRecord, TcpRecord};
+use crate::model::flow::{Brief, FlowRecord};
 use crate::model::frame::LinkType;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::{CannotClaim, Quality, SourceFacts, Vantage};
@@ -17,14 +17,15 @@ const LOSS: f64 = 0.005;
 
 /// Judges a source by its flows, and by what was counted of all of them.
 pub fn assess(source: &SourceFacts, flows: &[FlowRecord], sums: Sums) -> Quality {
+    let n = &sums.counts;
     let mut q = Quality {
-        tcp_flows: sums.tcp,
-        one_sided_share: ratio(sums.one_sided, sums.talked),
+        tcp_flows: n.flows,
+        one_sided_share: ratio(n.one_sided, n.talked),
         snaplen_cut: ratio(source.cut_frames, source.packets),
-        offload: sums.giant > 0,
-        capture_loss: ratio(sums.lost, sums.lost + sums.unique),
-        duplicates: ratio(sums.copies, sums.packets),
-        checksums_offloaded: sums.bad_checksums * 2 > sums.checksums && sums.checksums >= 4,
+        offload: n.giant > 0,
+        capture_loss: ratio(n.lost, n.lost + n.unique),
+        duplicates: ratio(n.copies, n.packets),
+        checksums_offloaded: n.bad_checksums * 2 > n.checksums && n.checksums >= 4,
         ttl_normalised: sums.ttl_normalised(),
         phone_vpn: phone_vpn(source, flows, sums.owned),
         ..Quality::default()
@@ -73,7 +74,17 @@ fn local(ip: IpAddr) -> bool {
 pub struct Sums {
     /// The capture names apps or processes.
     owned: bool,
-    tcp: u64,
+    counts: Counts,
+    /// Client's share of the round trip in hundredths of a percent, and how many flows had it: a live capture has no end of flows.
+    split: BTreeMap<u16, u64>,
+    /// Networks of servers by the TTL of their SYN+ACK, no more of each than are asked for.
+    server_ttls: BTreeMap<u8, HashSet<(bool, u32)>>,
+}
+
+/// Counts over TCP flows.
+#[derive(Clone, Copy, Default, Debug)]
+struct Counts {
+    flows: u64,
     talked: u64,
     one_sided: u64,
     giant: u64,
@@ -83,13 +94,33 @@ pub struct Sums {
     packets: u64,
     checksums: u64,
     bad_checksums: u64,
-    /// Flows whose first packets of that side carried an initial TTL, and flows counted.
+    /// Flows in which the usual TTL of that side is an initial one, and flows counted.
     initial: PerSide<u64>,
     ttl_flows: PerSide<u64>,
-    /// Client's share of the round trip in hundredths of a percent, and how many flows had it: a live capture has no end of flows.
-    split: BTreeMap<u16, u64>,
-    /// Networks of servers by the TTL of their SYN+ACK, no more of each than are asked for.
-    server_ttls: BTreeMap<u8, HashSet<(bool, u32)>>,
+}
+
+impl Counts {
+    fn join(&mut self, other: &Self) {
+        let numbers = [
+            (&mut self.flows, other.flows),
+            (&mut self.talked, other.talked),
+            (&mut self.one_sided, other.one_sided),
+            (&mut self.giant, other.giant),
+            (&mut self.lost, other.lost),
+            (&mut self.unique, other.unique),
+            (&mut self.copies, other.copies),
+            (&mut self.packets, other.packets),
+            (&mut self.checksums, other.checksums),
+            (&mut self.bad_checksums, other.bad_checksums),
+            (&mut self.initial.client, other.initial.client),
+            (&mut self.initial.server, other.initial.server),
+            (&mut self.ttl_flows.client, other.ttl_flows.client),
+            (&mut self.ttl_flows.server, other.ttl_flows.server),
+        ];
+        for (sum, n) in numbers {
+            *sum += n;
+        }
+    }
 }
 
 /// Networks that must share one TTL for it to be no coincidence.
@@ -97,21 +128,8 @@ const ONE_TTL: usize = 5;
 
 /// What one flow adds to [`Sums`].
 #[derive(Clone, Default, Debug)]
-pub struct Share(Option<TcpShare>);
-
-#[derive(Clone, Default, Debug)]
-struct TcpShare {
-    talked: bool,
-    one_sided: bool,
-    giant: u8,
-    lost: u64,
-    unique: u64,
-    copies: u64,
-    packets: u64,
-    checksums: u64,
-    bad_checksums: u64,
-    /// Whether the usual TTL of a side is an initial one.
-    initial: PerSide<Option<bool>>,
+pub struct Share {
+    counts: Counts,
     split: Option<u16>,
     server: Option<(u8, (bool, u32))>,
 }
@@ -119,78 +137,56 @@ struct TcpShare {
 impl Share {
     /// That of a flow. Needs it open.
     pub fn of(f: &FlowRecord) -> Self {
-        Self(f.tcp.as_deref().map(|tcp| TcpShare::of(f, tcp)))
-    }
-}
-
-impl TcpShare {
-    fn of(f: &FlowRecord, tcp: &TcpRecord) -> Self {
+        let Some(tcp) = f.tcp.as_deref() else { return Self::default() };
         let (c, s) = (&tcp.side.client, &tcp.side.server);
         let both = c.was_seen() && s.was_seen();
         // A lone SYN says nothing about the capture; more than that without the other side does.
         let talked = both || c.data_segments + s.data_segments > 0 || s.syns > 0;
-        let initial = |side: Side| tcp.side[side].ttl.mode().map(|ttl| INITIAL_TTLS.contains(&ttl));
-        let mut t = Self {
-            talked,
-            one_sided: talked && (f.totals.client.packets == 0 || f.totals.server.packets == 0),
-            initial: PerSide { client: initial(Side::Client), server: initial(Side::Server) },
-            server: s.syn.map(|syn_ack| (syn_ack.ttl, network(f.server.ip))),
-            ..Self::default()
-        };
+        let one_sided = talked && (f.totals.client.packets == 0 || f.totals.server.packets == 0);
+        let mut n = Counts { flows: 1, talked: u64::from(talked), one_sided: u64::from(one_sided), ..Counts::default() };
         for side in Side::BOTH {
-            let of = &tcp.side[side];
-            t.giant += u8::from(of.giant > 0);
-            t.copies += u64::from(of.copies);
-            t.packets += f.totals[side].packets;
-            t.checksums += u64::from(of.checksums);
-            t.bad_checksums += u64::from(of.bad_checksums);
+            let t = &tcp.side[side];
+            n.giant += u64::from(t.giant > 0);
+            n.copies += u64::from(t.copies);
+            n.packets += f.totals[side].packets;
+            n.checksums += u64::from(t.checksums);
+            n.bad_checksums += u64::from(t.bad_checksums);
             if both {
-                t.lost += of.capture_lost;
-                t.unique += of.unique;
+                n.lost += t.capture_lost;
+                n.unique += t.unique;
+            }
+            if let Some(ttl) = t.ttl.mode() {
+                n.ttl_flows[side] = 1;
+                n.initial[side] = u64::from(INITIAL_TTLS.contains(&ttl));
             }
         }
+        let mut split = None;
         if let (Some(to_server), Some(to_client)) = (tcp.rtt_server, tcp.rtt_client) {
             let sum = (to_server.nanos() + to_client.nanos()) as f64;
             if sum > 0.0 && to_server.nanos() >= 0 && to_client.nanos() >= 0 {
-                t.split = Some((to_client.nanos() as f64 / sum * 1e4).round() as u16);
+                split = Some((to_client.nanos() as f64 / sum * 1e4).round() as u16);
             }
         }
-        t
+        Self { counts: n, split, server: s.syn.map(|syn_ack| (syn_ack.ttl, network(f.server.ip))) }
     }
 }
 
 impl Sums {
-    /// Those of flows that lie closed.
+    /// Those of flows that are kept: opens them, and leaves them open.
     pub fn of(flows: &[FlowRecord]) -> Self {
         let mut sums = Self::default();
-        flows.iter().for_each(|f| sums.add(&Share::of(&f.aside()), f.owner.is_some()));
+        flows.iter().for_each(|f| sums.add(&Share::of(f), f.owner.is_some()));
         sums
     }
 
     /// Counts a flow, and whether its app is known.
     pub fn add(&mut self, share: &Share, owned: bool) {
         self.owned |= owned;
-        let Some(t) = &share.0 else { return };
-        self.tcp += 1;
-        self.talked += u64::from(t.talked);
-        self.one_sided += u64::from(t.one_sided);
-        self.giant += u64::from(t.giant);
-        self.lost += t.lost;
-        self.unique += t.unique;
-        self.copies += t.copies;
-        self.packets += t.packets;
-        self.checksums += t.checksums;
-        self.bad_checksums += t.bad_checksums;
-        for side in Side::BOTH {
-            if let Some(initial) = t.initial[side] {
-                self.ttl_flows[side] += 1;
-                self.initial[side] += u64::from(initial);
-            }
-        }
-        if let Some(split) = t.split {
+        self.counts.join(&share.counts);
+        if let Some(split) = share.split {
             *self.split.entry(split).or_default() += 1;
         }
-        if let Some((ttl, network)) = t.server {
+        if let Some((ttl, network)) = share.server {
             let networks = self.server_ttls.entry(ttl).or_default();
             if networks.len() < ONE_TTL {
                 networks.insert(network);
@@ -201,25 +197,7 @@ impl Sums {
     /// Adds what was counted elsewhere.
     pub fn join(&mut self, other: Self) {
         self.owned |= other.owned;
-        let numbers = [
-            (&mut self.tcp, other.tcp),
-            (&mut self.talked, other.talked),
-            (&mut self.one_sided, other.one_sided),
-            (&mut self.giant, other.giant),
-            (&mut self.lost, other.lost),
-            (&mut self.unique, other.unique),
-            (&mut self.copies, other.copies),
-            (&mut self.packets, other.packets),
-            (&mut self.checksums, other.checksums),
-            (&mut self.bad_checksums, other.bad_checksums),
-        ];
-        for (sum, n) in numbers {
-            *sum += n;
-        }
-        for side in Side::BOTH {
-            self.initial[side] += other.initial[side];
-            self.ttl_flows[side] += other.ttl_flows[side];
-        }
+        self.counts.join(&other.counts);
         for (share, n) in other.split {
             *self.split.entry(share).or_default() += n;
         }
@@ -246,15 +224,16 @@ impl Sums {
 
     fn vantage(&self, q: &Quality) -> (Vantage, String) {
         let split = self.split();
-        let client = ratio(self.initial.client, self.ttl_flows.client);
-        let server = ratio(self.initial.server, self.ttl_flows.server);
+        let n = &self.counts;
+        let client = ratio(n.initial.client, n.ttl_flows.client);
+        let server = ratio(n.initial.server, n.ttl_flows.server);
         let by_rtt = match split {
             Some(s) if s < NEAR => Some(Vantage::Client),
             Some(s) if s > 1.0 - NEAR => Some(Vantage::Server),
             Some(_) => Some(Vantage::Mid),
             None => None,
         };
-        let flows = self.ttl_flows.client.max(self.ttl_flows.server);
+        let flows = n.ttl_flows.client.max(n.ttl_flows.server);
         if flows == 0 {
             return (Vantage::Unknown, "no TCP flow tells".to_owned());
         }

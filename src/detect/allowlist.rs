@@ -16,7 +16,7 @@ use crate::model::frame::FrameNo;
 use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Label, LabelGrade};
-use crate::model::scene::{KIN_MAX, Scene};
+use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
 use crate::model::time::{Span, Time};
@@ -134,10 +134,9 @@ impl<'a> Tally<'a> {
             return None;
         }
         let (flow, kin) = (scene.flow, scene.kin);
-        let at = kin.of_client(flow.client.ip);
         let asked = if by_name { HashMap::new() } else { looked_up(scene) };
         let mut t = Tally::default();
-        for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {
+        for i in kin.latest_of_client(flow.client.ip).iter().map(|i| *i as usize) {
             let Some(f) = kin.flows.get(i).filter(|f| f.proto == Proto::TCP && silence::public(f.server.ip)) else { continue };
             // A target is a name; a SYN names nothing, but its address was looked up, or is known to belong to a service.
             let service = || kin.labels.get(i).and_then(Option::as_ref).filter(known_by_address).map(|l| &*l.id);

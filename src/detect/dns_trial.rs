@@ -11,9 +11,8 @@ use crate::model::flow::{Brief, Detail, Flow, FlowId, FlowRecord, Ladder, Moment
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::{DnsMessage, Fact, Note};
-use crate::model::packet::TcpFlags;
 use crate::model::scene::{Index, Kin, Scene};
-use crate::model::seq::{Pos, Seq};
+use crate::model::seq::Pos;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::SourceFacts;
 use crate::model::time::{Span, Time};
@@ -89,24 +88,11 @@ fn speak(f: &mut FlowRecord, at: Moment, words: &[&str]) {
     f.totals[side].packets += 1;
     f.last = at;
     f.ladder.head.push(Brief {
-        frame: at.frame,
-        ts: at.ts,
-        side,
-        flags: TcpFlags::default(),
-        seq: Pos::FIRST,
-        ack: Pos::FIRST,
-        seq_raw: Seq::default(),
-        ack_raw: Seq::default(),
-        len: 60,
-        window: 0,
         ttl: after("ttl").map_or(if query { 64 } else { 112 }, |t| t.parse().unwrap()),
-        tos: 0,
         ip_id: Some(at.frame.0 as u16 + 100),
         df: !words.contains(&"df0"),
-        options: 0,
         ip_len: 88,
-        flow_label: 0,
-        marks: 0,
+        ..Brief::datagram(at, side, 60)
     });
 }
 

@@ -165,8 +165,7 @@ impl Hello {
             flow.ladder.iter().filter(|p| p.side == Side::Client && p.len == first.len && p.frame >= first.frame).collect();
         let over = sent.last()?.ts.since(first.ts);
         let gaps: Vec<i64> = sent.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).collect();
-        let doubling = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
-        if sent.len() < SENT || over < LONG || !doubling {
+        if sent.len() < SENT || over < LONG || !silence::backing_off(&gaps) {
             return None;
         }
         let said: Vec<FrameNo> = flow
@@ -186,13 +185,11 @@ impl Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Totals};
+    use crate::model::flow::{Flow, Outcome};
     use crate::model::key::Endpoint;
-    use crate::model::note::{ClientHello, Note, Notes, Stun};
-    use crate::model::packet::TcpFlags;
+    use crate::model::note::{ClientHello, Note, Stun};
     use crate::model::scene::{Index, Kin};
-    use crate::model::seq::{Pos, Seq};
-    use crate::model::side::PerSide;
+    use crate::model::seq::Pos;
     use crate::model::source::SourceFacts;
     use crate::model::time::Time;
     use std::sync::Arc;
@@ -201,16 +198,12 @@ mod tests {
     type Step = (i64, char, char);
 
     fn flow(frame: u64, server: u8, ja4: &str, steps: &[Step]) -> FlowRecord {
-        let mut totals: PerSide<Totals> = PerSide::default();
-        let (mut ladder, mut notes) = (Ladder::default(), Notes::default());
+        let side = |who| if who == 'c' { Side::Client } else { Side::Server };
+        let packets = steps.iter().map(|&(ms, who, what)| (ms, side(who), if what == 'h' { 180 } else { 60 }));
+        let mut flow = Flow::of_datagrams(frame, packets);
         for (i, &(ms, who, what)) in steps.iter().enumerate() {
-            let side = if who == 'c' { Side::Client } else { Side::Server };
-            let at = Moment { frame: FrameNo(frame + i as u64), ts: Time::from_nanos(ms * 1_000_000) };
-            let t = &mut totals[side];
-            t.packets += 1;
-            t.first.get_or_insert(at);
-            t.last = Some(at);
-            let mut note = |fact| notes.push(Note { frame: at.frame, ts: at.ts, side, from: Pos::FIRST, to: Pos::FIRST, fact });
+            let (frame, ts) = (FrameNo(frame + i as u64), Time::from_nanos(ms * 1_000_000));
+            let mut note = |fact| flow.notes.push(Note { frame, ts, side: side(who), from: Pos::FIRST, to: Pos::FIRST, fact });
             match what {
                 's' => note(Fact::Stun(Box::new(Stun { kind: if who == 'c' { 1 } else { 0x0101 }, ..Stun::default() }))),
                 'a' => note(Fact::ServerHello(Box::default())),
@@ -220,41 +213,13 @@ mod tests {
                 }
                 _ => {}
             }
-            ladder.head.push(Brief {
-                frame: at.frame,
-                ts: at.ts,
-                side,
-                flags: TcpFlags(0),
-                seq: Pos::FIRST,
-                ack: Pos::FIRST,
-                seq_raw: Seq(0),
-                ack_raw: Seq(0),
-                len: if what == 'h' { 180 } else { 60 },
-                window: 0,
-                ttl: 64,
-                tos: 0,
-                ip_id: None,
-                df: true,
-                options: 0,
-                ip_len: 0,
-                flow_label: 0,
-                marks: 0,
-            });
         }
-        let at = |p: Option<&Brief>| p.map(|p| Moment { frame: p.frame, ts: p.ts }).expect("a flow has packets");
         FlowRecord::from(Flow {
-            id: FlowId { source: 0, frame: FrameNo(frame) },
-            proto: Proto::UDP,
             client: Endpoint::new([192, 168, 1, 2].into(), 40_000),
             server: Endpoint::new([185, 220, 100, server].into(), 5000),
-            role_basis: RoleBasis::FirstDatagram,
-            first: at(ladder.head.first()),
-            last: at(ladder.head.last()),
-            detail: Detail { totals, tcp: None, ladder, icmp: Vec::new() }.into(),
             app: Some("stun"),
-            notes,
             outcome: Outcome::Ok,
-            ..Flow::default()
+            ..flow
         })
     }
 

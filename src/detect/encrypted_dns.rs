@@ -18,7 +18,7 @@ use crate::model::frame::FrameNo;
 use crate::model::gist::Signs;
 use crate::model::key::Proto;
 use crate::model::label::EvidenceClass;
-use crate::model::scene::{KIN_MAX, Scene};
+use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
 use crate::model::time::{Span, Time};
@@ -186,12 +186,11 @@ fn over_https(scene: &Scene<'_>) -> Option<Finding> {
     }
     let own = kin.flows.binary_search_by_key(&flow.id, |f| f.id).ok()?;
     resolver_asked(scene, own)?;
-    let at = kin.of_client(flow.client.ip);
     let (mut names, mut flows, mut frames): (Vec<&str>, Vec<FlowId>, Vec<FrameNo>) = (Vec::new(), Vec::new(), Vec::new());
     let (mut first, mut last) = (flow.first.ts, flow.last.ts);
     let mut plain = Control::new("same_client_plain_dns");
     let mut others = Control::new("same_client_other_names");
-    for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {
+    for i in kin.latest_of_client(flow.client.ip).iter().map(|i| *i as usize) {
         let Some(f) = kin.flows.get(i) else { continue };
         if let Some(name) = resolver_asked(scene, i) {
             if stopped(f) {

@@ -17,7 +17,7 @@ use crate::model::flow::{Brief, FlowId, FlowRecord, ResetFit};
 use crate::model::frame::FrameNo;
 use crate::model::gist::Signs;
 use crate::model::label::{EvidenceClass, Label, LabelGrade};
-use crate::model::scene::{KIN_MAX, Scene};
+use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
 use crate::model::time::Span;
@@ -170,8 +170,7 @@ impl Chorus {
             alive: Control::new("same_client_meanwhile"),
         };
         let mut strangers = HashSet::new();
-        let at = kin.of_client(flow.client.ip);
-        for i in at.iter().rev().take(KIN_MAX).rev().map(|i| *i as usize) {
+        for i in kin.latest_of_client(flow.client.ip).iter().map(|i| *i as usize) {
             let Some(f) = kin.flows.get(i).filter(|f| f.tcp.is_some() && f.first.ts.since(flow.first.ts).abs() <= NEAR) else { continue };
             let other = kin.labels.get(i).and_then(Option::as_ref);
             let service = label.is_some_and(|l| other.is_some_and(|o| o.id == l.id)) && f.server.port == flow.server.port;

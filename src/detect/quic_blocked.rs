@@ -311,13 +311,11 @@ pub(super) fn claim(mechanism: &'static str, grade: Grade, direction: Option<Dir
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::flow::{Detail, Flow, FlowId, Ladder, Moment, RoleBasis, Totals};
-    use crate::model::flow::{TcpRecord, TcpSide};
+    use crate::model::flow::{Flow, TcpRecord, TcpSide};
     use crate::model::key::Endpoint;
     use crate::model::note::{ClientHello, DnsMessage, Fact, Note, Notes, QuicInitial};
-    use crate::model::packet::TcpFlags;
     use crate::model::scene::{Index, Kin};
-    use crate::model::seq::{Pos, Seq};
+    use crate::model::seq::Pos;
     use crate::model::side::PerSide;
     use crate::model::source::SourceFacts;
     use std::sync::Arc;
@@ -326,56 +324,16 @@ mod tests {
     type Step = (i64, char, u32);
 
     fn flow(frame: u64, server: u8, app: Option<&'static str>, steps: &[Step]) -> FlowRecord {
-        let mut totals: PerSide<Totals> = PerSide::default();
-        let mut ladder = Ladder::default();
-        for (i, &(ms, who, len)) in steps.iter().enumerate() {
-            let side = if who == 'c' { Side::Client } else { Side::Server };
-            let (frame, ts) = (FrameNo(frame + i as u64), Time::from_nanos(ms * 1_000_000));
-            let t = &mut totals[side];
-            t.packets += 1;
-            t.first.get_or_insert(Moment { frame, ts });
-            t.last = Some(Moment { frame, ts });
-            ladder.head.push(Brief {
-                frame,
-                ts,
-                side,
-                flags: TcpFlags(0),
-                seq: Pos::FIRST,
-                ack: Pos::FIRST,
-                seq_raw: Seq(0),
-                ack_raw: Seq(0),
-                len,
-                window: 0,
-                ttl: 64,
-                tos: 0,
-                ip_id: None,
-                df: true,
-                options: 0,
-                ip_len: 0,
-                flow_label: 0,
-                marks: 0,
-            });
-        }
-        let at = |p: Option<&Brief>| p.map(|p| Moment { frame: p.frame, ts: p.ts }).expect("a flow has packets");
-        let mut notes = Notes::default();
-        if app == Some("quic") {
-            notes = quic_notes(frame, "news.example.org", 1);
-        }
-        let answered = totals.server.packets > 0;
+        let side = |who| if who == 'c' { Side::Client } else { Side::Server };
+        let flow = Flow::of_datagrams(frame, steps.iter().map(|&(ms, who, len)| (ms, side(who), len)));
+        let answered = flow.packets(Side::Server) > 0;
         FlowRecord::from(Flow {
-            id: FlowId { source: 0, frame: FrameNo(frame) },
-            proto: Proto::UDP,
             client: Endpoint::new([192, 168, 1, 2].into(), 40_000),
             server: Endpoint::new([198, 51, 100, server].into(), 443),
-            role_basis: RoleBasis::FirstDatagram,
-            first: at(ladder.head.first()),
-            last: at(ladder.head.last()),
-            detail: Detail { totals, tcp: None, ladder, icmp: Vec::new() }.into(),
             app,
-            pace: crate::model::side::PerSide::default(),
-            notes,
+            notes: if app == Some("quic") { quic_notes(frame, "news.example.org", 1) } else { Notes::default() },
             outcome: if answered { Outcome::Ok } else { Outcome::SilentSyn },
-            ..Flow::default()
+            ..flow
         })
     }
 

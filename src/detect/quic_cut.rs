@@ -137,7 +137,7 @@ pub(super) fn begun_again(scene: &Scene<'_>) -> Option<Finding> {
     let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.since(*w.first()?).nanos())).collect();
     // The last of them may be a goodbye, which is on no timer.
     let timed = gaps.get(..gaps.len().saturating_sub(usize::from(gaps.len() > 3))).unwrap_or(&gaps);
-    let growing = timed.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
+    let growing = silence::backing_off(timed);
     let nothing_else = client.iter().all(|p| p.len >= INITIAL_MIN);
     // What was sent before an answer can have arrived shows nothing.
     let after = starts.iter().filter(|t| t.since(first.ts) > Span::from_millis(100)).count();
@@ -191,8 +191,7 @@ fn repeated_flights(flow: &FlowRecord) -> Option<Vec<&Brief>> {
     let flight: Vec<u32> = server.iter().take_while(|p| starts.get(1).is_none_or(|s| p.ts < s.ts)).map(|p| p.len).collect();
     let again = starts.len() >= 3 && starts.iter().all(|p| p.len >= INITIAL_MIN && flight.contains(&p.len));
     let gaps: Vec<i64> = starts.windows(2).filter_map(|w| Some(w.last()?.ts.since(w.first()?.ts).nanos())).collect();
-    let growing = gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13));
-    (again && growing).then_some(starts)
+    (again && silence::backing_off(&gaps)).then_some(starts)
 }
 
 /// Initials after `from` with which a client still writes to the id it made up for its first one.

@@ -4,7 +4,7 @@ use super::weigh::Weigh;
 use crate::model::finding::{Control, Direction};
 use crate::model::flow::{Brief, FlowId, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, VAIN_REPEATS, mark};
 use crate::model::frame::FrameNo;
-use crate::model::scene::{KIN_MAX, Scene};
+use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
 use crate::model::time::{Span, Time};
@@ -261,6 +261,11 @@ pub(super) fn cut(tcp: &TcpRecord, side: Side, u: &Unanswered) -> Direction {
     if late { Direction::from_side(side) } else { Direction::Both }
 }
 
+/// Whether pauses grow as those of a retransmission timer do that doubles (RFC 6298 §5.5, RFC 9002 §6.2.1), with room for jitter.
+pub(super) fn backing_off(gaps: &[i64]) -> bool {
+    gaps.windows(2).all(|g| matches!(g, [a, b] if *b * 10 >= *a * 13))
+}
+
 /// Deaths this close together have one cause, whatever it is: they count once.
 pub(super) const APART: Span = Span::from_secs(2);
 
@@ -375,8 +380,7 @@ pub(super) fn knocking(scene: &Scene<'_>) -> bool {
     let (flow, kin) = (scene.flow, scene.kin);
     let own = scene.label.map(|l| &*l.id);
     let (mut silent, mut heard, mut ports) = (HashSet::new(), HashSet::new(), HashSet::new());
-    let at = kin.of_client(flow.client.ip);
-    for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
+    for i in kin.latest_of_client(flow.client.ip).iter().rev().map(|i| *i as usize) {
         let Some(f) = kin.flows.get(i).filter(|f| f.proto == flow.proto && public(f.server.ip)) else { continue };
         if f.totals.server.packets > 0 {
             heard.insert(f.server.ip);
@@ -399,8 +403,7 @@ pub(super) fn service_addresses(scene: &Scene<'_>) -> (u32, u32, Vec<FlowId>) {
     let mut asked = Vec::new();
     let (flow, kin) = (scene.flow, scene.kin);
     let (mut silent, mut heard) = (HashSet::new(), HashSet::new());
-    let at = kin.of_client(flow.client.ip);
-    for i in at.iter().rev().take(KIN_MAX).map(|i| *i as usize) {
+    for i in kin.latest_of_client(flow.client.ip).iter().rev().map(|i| *i as usize) {
         let same = kin.labels.get(i).and_then(Option::as_ref).is_some_and(|l| *l.id == *own);
         let Some(f) = kin.flows.get(i).filter(|f| same && f.proto == flow.proto) else { continue };
         // One flow stands for an address.

@@ -164,12 +164,11 @@ fn circles_elsewhere(scene: &Scene<'_>) -> Control {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::flow::{Detail, Flow, FlowId, Ladder, Moment, Outcome, RoleBasis, Totals};
+    use crate::model::flow::{Flow, Outcome};
     use crate::model::key::Endpoint;
-    use crate::model::note::{Fact, Notes};
+    use crate::model::note::Fact;
     use crate::model::scene::{Index, Kin};
     use crate::model::seq::Pos;
-    use crate::model::side::PerSide;
     use crate::model::source::SourceFacts;
     use std::sync::Arc;
 
@@ -178,33 +177,20 @@ pub(super) mod tests {
 
     /// A flow of STUN messages; the transaction is the id twelve times over.
     pub(in crate::detect) fn flow(frame: u64, server: u8, app: &'static str, steps: &[Step]) -> FlowRecord {
-        let mut totals: PerSide<Totals> = PerSide::default();
-        let mut notes = Notes::default();
-        let moment = |i: usize, ms: i64| Moment { frame: FrameNo(frame + i as u64), ts: Time::from_nanos(ms * 1_000_000) };
-        for (i, &(ms, who, id)) in steps.iter().enumerate() {
-            let side = if who == 'c' { Side::Client } else { Side::Server };
-            let at = moment(i, ms);
-            let t = &mut totals[side];
-            t.packets += 1;
-            t.first.get_or_insert(at);
-            t.last = Some(at);
+        let side = |who| if who == 'c' { Side::Client } else { Side::Server };
+        let mut flow = Flow::of_datagrams(frame, steps.iter().map(|&(ms, who, _)| (ms, side(who), 60)));
+        for (frame, &(ms, who, id)) in (frame..).zip(steps) {
             let kind = if who == 'c' { 1 } else { 0x0101 };
             let fact = Fact::Stun(Box::new(Stun { kind, transaction: [id; 12], ..Stun::default() }));
-            notes.push(Note { frame: at.frame, ts: at.ts, side, from: Pos::FIRST, to: Pos::FIRST, fact });
+            let (frame, ts) = (FrameNo(frame), Time::from_nanos(ms * 1_000_000));
+            flow.notes.push(Note { frame, ts, side: side(who), from: Pos::FIRST, to: Pos::FIRST, fact });
         }
         FlowRecord::from(Flow {
-            id: FlowId { source: 0, frame: FrameNo(frame) },
-            proto: Proto::UDP,
             client: Endpoint::new([93, 184, 1, 2].into(), 40_000 + u16::from(server)),
             server: Endpoint::new([198, 51, 100, server].into(), 3478),
-            role_basis: RoleBasis::FirstDatagram,
-            first: moment(0, steps[0].0),
-            last: moment(steps.len() - 1, steps[steps.len() - 1].0),
-            detail: Detail { totals, tcp: None, ladder: Ladder::default(), icmp: Vec::new() }.into(),
             app: Some(app),
-            notes,
             outcome: Outcome::Ok,
-            ..Flow::default()
+            ..flow
         })
     }
 

@@ -195,8 +195,7 @@ impl Calls {
         let own = scene.label.map(|l| &*l.id);
         let foreign = Control::new("other_service_stun");
         let mut c = Self { silent: HashSet::new(), flows: Vec::new(), requests: 0, answered: 0, foreign };
-        let at = kin.of_client(flow.client.ip);
-        for i in at.iter().rev().take(crate::model::scene::KIN_MAX).map(|i| *i as usize) {
+        for i in kin.latest_of_client(flow.client.ip).iter().rev().map(|i| *i as usize) {
             let label = kin.labels.get(i).and_then(Option::as_ref);
             let Some(f) = kin.flows.get(i).filter(|f| f.proto == Proto::UDP && silence::public(f.server.ip)) else { continue };
             let call = f.app == Some("stun") || (label.is_some_and(|l| l.role == Some(Role::Call)) && f.app != Some("quic"));

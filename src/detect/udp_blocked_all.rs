@@ -16,7 +16,7 @@ use crate::model::flow::{FlowId, FlowRecord};
 use crate::model::frame::FrameNo;
 use crate::model::gist::Signs;
 use crate::model::key::Proto;
-use crate::model::scene::{KIN_MAX, Scene};
+use crate::model::scene::Scene;
 use crate::model::source::Vantage;
 use crate::model::time::{Span, Time};
 use hashbrown::HashSet;
@@ -137,8 +137,7 @@ impl<'a> Tally<'a> {
             heard: Control::new("same_client_other_udp"),
             tcp: Control::new("same_client_tcp_meanwhile"),
         };
-        let at = kin.of_client(flow.client.ip);
-        let all = || at.iter().rev().take(KIN_MAX).rev().filter_map(|i| kin.flows.get(*i as usize));
+        let all = || kin.with_client(flow.client.ip);
         let heard: Vec<Time> = all().filter(|f| f.tcp.is_some() && silence::public(f.server.ip)).flat_map(moments).collect();
         for f in all() {
             // A question asked while nothing at all came in says that the line was down.

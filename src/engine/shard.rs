@@ -6,15 +6,14 @@ use crate::collect::{self, Share, Sums};
 use crate::flow::{Bounds, Entry, Table};
 use crate::inspect::{Appetite, Desk};
 use crate::model::event::{Seen, StreamEvent};
-use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage};
+use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage, TcpRecord};
 use crate::model::frame::{Batch, FrameRef};
 use crate::model::key::{Endpoint, FlowKey, Proto};
 use crate::model::note::{Notes, wire_text};
 use crate::model::oddity::Oddity;
 use crate::model::pace::Pace;
 use crate::model::pack::{Pack, Reader, Writer};
-use crate::model::packet::{Body, Icmp, Packet, TcpFlags};
-use crate::model::seq::{Pos, Seq};
+use crate::model::packet::{Body, Icmp, Packet};
 use crate::model::side::{PerSide, Side};
 use crate::model::time::Time;
 use crate::packet;
@@ -393,24 +392,13 @@ impl Talk {
 fn datagram_brief(side: Side, packet: &Packet<'_>, len: u32) -> Brief {
     let ip = &packet.ip;
     Brief {
-        frame: packet.frame,
-        ts: packet.ts,
-        side,
-        flags: TcpFlags::default(),
-        seq: Pos::default(),
-        ack: Pos::default(),
-        seq_raw: Seq::default(),
-        ack_raw: Seq::default(),
-        len,
-        window: 0,
         ttl: ip.ttl,
         tos: ip.tos,
         ip_id: ip.id,
         df: ip.df,
-        options: 0,
         ip_len: u16::try_from(ip.total_len).unwrap_or(u16::MAX),
         flow_label: ip.flow_label,
-        marks: 0,
+        ..Brief::datagram(Moment { frame: packet.frame, ts: packet.ts }, side, len)
     }
 }
 
@@ -458,18 +446,8 @@ impl Scribe {
         let Some(conversation) = entry.state.tcp.take() else { return };
         let (tcp, pacer) = conversation.set_aside(&mut self.writer);
         let bytes = self.writer.bytes().into();
-        let talk = &mut entry.state;
-        let detail = Detail {
-            totals: entry.totals,
-            tcp: Some(tcp),
-            ladder: std::mem::take(&mut talk.ladder).close(),
-            icmp: std::mem::take(&mut talk.icmp),
-        };
-        let notes = std::mem::take(&mut talk.notes);
-        let mut record = self.flow(entry, detail, notes, PerSide::default());
-        collect::ripen(&mut record);
-        let share = Share::of(&record);
-        record.fold(&mut self.writer);
+        let mut record = self.flow(entry, Some(tcp), PerSide::default());
+        let share = self.finish(&mut record);
         // Whoever listens may still have something to note.
         entry.state.notes = std::mem::take(&mut record.notes);
         entry.state.asleep = Some(Box::new(Asleep { bytes, pacer, laid: Some((record, share)) }));
@@ -487,27 +465,30 @@ impl Scribe {
             desk.finish(&mut talk.notes);
             app = desk.app();
         }
-        let (notes, owner) = (std::mem::take(&mut talk.notes), talk.owner.take());
-        let mut record = match laid {
+        let (mut record, share) = match laid {
             Some((mut record, share)) => {
-                self.sums.add(&share, owner.is_some());
-                record.notes = notes;
-                record
+                record.notes = std::mem::take(&mut talk.notes);
+                (record, Some(share))
             }
-            None => self.open(&mut entry, notes),
+            None => (self.open(&mut entry), None),
         };
         record.notes.shrink();
-        (record.app, record.owner, record.closed) = (app, owner, closed);
-        if record.is_open() {
-            collect::ripen(&mut record);
-            self.sums.add(&Share::of(&record), record.owner.is_some());
-            record.fold(&mut self.writer);
-        }
+        (record.app, record.owner, record.closed) = (app, entry.state.owner.take(), closed);
+        let share = share.unwrap_or_else(|| self.finish(&mut record));
+        self.sums.add(&share, record.owner.is_some());
         record
     }
 
+    /// Reads off an open record what is only to be had there, and folds it.
+    fn finish(&mut self, record: &mut FlowRecord) -> Share {
+        collect::ripen(record);
+        let share = Share::of(record);
+        record.fold(&mut self.writer);
+        share
+    }
+
     /// The record of a flow that is awake.
-    fn open(&self, entry: &mut Entry<Talk>, notes: Notes) -> FlowRecord {
+    fn open(&self, entry: &mut Entry<Talk>) -> FlowRecord {
         let talk = &mut entry.state;
         let close = |d: Datagrams| d.pacer.map(|p| p.close());
         let pace = match (&mut talk.tcp, talk.datagrams.take()) {
@@ -515,16 +496,15 @@ impl Scribe {
             (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
             (None, None) => PerSide::default(),
         };
-        let detail = Detail {
-            totals: entry.totals,
-            tcp: talk.tcp.take().map(|c| c.close()),
-            ladder: std::mem::take(&mut talk.ladder).close(),
-            icmp: std::mem::take(&mut talk.icmp),
-        };
-        self.flow(entry, detail, notes, pace)
+        let tcp = talk.tcp.take().map(|c| c.close());
+        self.flow(entry, tcp, pace)
     }
 
-    fn flow(&self, entry: &Entry<Talk>, detail: Detail, notes: Notes, pace: PerSide<Option<Box<Pace>>>) -> FlowRecord {
+    /// The record of a flow with what TCP said in it. What else was kept of the flow goes into it.
+    fn flow(&self, entry: &mut Entry<Talk>, tcp: Option<Box<TcpRecord>>, pace: PerSide<Option<Box<Pace>>>) -> FlowRecord {
+        let talk = &mut entry.state;
+        let detail =
+            Detail { totals: entry.totals, tcp, ladder: std::mem::take(&mut talk.ladder).close(), icmp: std::mem::take(&mut talk.icmp) };
         FlowRecord::from(Flow {
             id: FlowId { source: self.source, frame: entry.first.frame },
             proto: entry.key.proto,
@@ -536,7 +516,7 @@ impl Scribe {
             detail: detail.into(),
             app: None,
             pace,
-            notes,
+            notes: std::mem::take(&mut talk.notes),
             owner: None,
             closed: Closed::CaptureEnd,
             outcome: Outcome::Unknown,

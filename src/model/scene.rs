@@ -125,25 +125,29 @@ pub struct Scene<'a> {
 impl<'a> Kin<'a> {
     /// Flows with this server address.
     pub fn with_server(&self, ip: IpAddr) -> impl Iterator<Item = &'a FlowRecord> + '_ {
-        self.pick(self.by_server.get(&ip))
+        self.pick(self.of_server(ip))
     }
     /// Flows that asked for this name.
     pub fn with_name(&self, name: &str) -> impl Iterator<Item = &'a FlowRecord> + '_ {
-        self.pick(self.by_name.get(name))
+        self.pick(self.by_name.get(name).map_or(&[], Group::as_slice))
     }
     /// Flows of this client address.
     pub fn with_client(&self, ip: IpAddr) -> impl Iterator<Item = &'a FlowRecord> + '_ {
-        self.pick(self.by_client.get(&ip))
+        self.pick(self.of_client(ip))
     }
-    fn pick<'s>(&self, at: Option<&'s Group>) -> impl Iterator<Item = &'a FlowRecord> + use<'s, 'a> {
+    /// The last flows of this client address, as places in `flows`.
+    pub fn latest_of_client(&self, ip: IpAddr) -> &[u32] {
+        latest(self.of_client(ip))
+    }
+    fn pick<'s>(&self, at: &'s [u32]) -> impl Iterator<Item = &'a FlowRecord> + use<'s, 'a> {
         let flows = self.flows;
-        self.last(at).iter().filter_map(move |i| flows.get(*i as usize))
+        latest(at).iter().filter_map(move |i| flows.get(*i as usize))
     }
-    /// Bounded, so that a scan with a million flows to one host stays linear.
-    fn last<'s>(&self, at: Option<&'s Group>) -> &'s [u32] {
-        let at: &[u32] = at.map_or(&[], Group::as_slice);
-        at.get(at.len().saturating_sub(KIN_MAX)..).unwrap_or(&[])
-    }
+}
+
+/// The last of them: bounded, so that a scan with a million flows to one host stays linear.
+fn latest(at: &[u32]) -> &[u32] {
+    at.get(at.len().saturating_sub(KIN_MAX)..).unwrap_or(&[])
 }
 
 /// Most related flows looked at for one judgement.
@@ -221,7 +225,7 @@ impl<'a> Scene<'a> {
         let flow = self.flow;
         let name = flow.asked_name().and_then(|name| self.kin.by_name.get(name)?.first()).map_or(0, |first| first + 1);
         let mut c = Control::new(kind);
-        for i in self.kin.last(self.kin.by_server.get(&flow.server.ip)) {
+        for i in latest(self.kin.of_server(flow.server.ip)) {
             let Some(g) = self.kin.controls.get(*i as usize) else { continue };
             let here = g.frame != flow.id.frame && g.port == flow.server.port && g.proto == flow.proto && g.outcome != Outcome::Unknown;
             if here && wanted(name, g.name) {

@@ -113,11 +113,6 @@ impl FlowRecord {
         self.0.detail.fold(writer);
     }
 
-    /// Whether its detail lies open.
-    pub fn is_open(&self) -> bool {
-        self.0.detail.open.get().is_some()
-    }
-
     /// What it was made of, if it is to be gone on with.
     pub fn into_detail(self) -> Detail {
         let flow = *self.0;

@@ -1,5 +1,6 @@
 //! A flow's first and last packets, one line each.
 
+use super::Moment;
 use crate::model::frame::FrameNo;
 use crate::model::packet::TcpFlags;
 use crate::model::seq::{Pos, Seq};
@@ -80,6 +81,29 @@ pub struct Brief {
 }
 
 impl Brief {
+    /// A packet of a protocol without sequence numbers, of which nothing more is known.
+    pub fn datagram(at: Moment, side: Side, len: u32) -> Self {
+        Self {
+            frame: at.frame,
+            ts: at.ts,
+            side,
+            flags: TcpFlags::default(),
+            seq: Pos::default(),
+            ack: Pos::default(),
+            seq_raw: Seq::default(),
+            ack_raw: Seq::default(),
+            len,
+            window: 0,
+            ttl: 0,
+            tos: 0,
+            ip_id: None,
+            df: false,
+            options: 0,
+            ip_len: 0,
+            flow_label: 0,
+            marks: 0,
+        }
+    }
     /// Whether all bits of `mark` are set.
     pub const fn marked(&self, mark: u16) -> bool {
         self.marks & mark == mark

@@ -241,6 +241,33 @@ impl Default for Flow {
     }
 }
 
+#[cfg(test)]
+impl Flow {
+    /// A flow of these datagrams (milliseconds, sender, bytes), in frames from `frame` on, for tests.
+    pub(crate) fn of_datagrams(frame: u64, packets: impl IntoIterator<Item = (i64, Side, u32)>) -> Self {
+        let mut totals: PerSide<Totals> = PerSide::default();
+        let mut ladder = Ladder::default();
+        for (frame, (ms, side, len)) in (frame..).zip(packets) {
+            let at = Moment { frame: FrameNo(frame), ts: Time::from_nanos(ms * 1_000_000) };
+            let t = &mut totals[side];
+            t.packets += 1;
+            t.first.get_or_insert(at);
+            t.last = Some(at);
+            ladder.head.push(Brief { ttl: 64, df: true, ..Brief::datagram(at, side, len) });
+        }
+        let at = |p: Option<&Brief>| p.map(|p| Moment { frame: p.frame, ts: p.ts }).expect("a flow has packets");
+        Self {
+            id: FlowId { source: 0, frame: FrameNo(frame) },
+            proto: Proto::UDP,
+            role_basis: RoleBasis::FirstDatagram,
+            first: at(ladder.head.first()),
+            last: at(ladder.head.last()),
+            detail: Detail { totals, ladder, ..Detail::default() }.into(),
+            ..Self::default()
+        }
+    }
+}
+
 // A million of them are kept: one byte more costs 64, and an output that needs another field should ask where it belongs.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Flow>() <= 256);
