@@ -1,7 +1,14 @@
 //! What was wrong once. Each test says what a user saw.
 #![allow(missing_docs)]
 
+mod support;
+
 use assert_cmd::Command;
+use serde_json::Value;
+use support::ladder::{Conv, Sent};
+use support::pcap::Pcap;
+use support::say::{self, Hello};
+use support::wrap::Link;
 
 fn tamperscope() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tamperscope"))
@@ -60,4 +67,53 @@ fn a_run_names_the_options_and_rules_that_shape_it() {
     );
     assert_ne!(more["rules_sha256"], hash);
     assert_eq!(run(&[])["rules_sha256"], hash);
+}
+
+/// What the program says of these packets, which seem to have been recorded at the client, as records.
+fn analysed(packets: &[Sent]) -> Vec<Value> {
+    let frames: Vec<_> = packets.iter().map(|s| s.on(Link::Ethernet)).collect();
+    let capture = Pcap::of(1).write(&frames);
+    let out = tamperscope().args(["--json", "-"]).write_stdin(capture).output().unwrap();
+    out.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// A capture that met a connection in the middle of a recovery was said to have lost what was sent before it began, and what it showed was doubted.
+#[test]
+fn what_was_sent_before_a_capture_began_it_did_not_lose() {
+    // A piece that the server had sent is missing; `after` seconds passed since the capture met the connection.
+    let lost = |after: i64| {
+        let mut conv = Conv::new("192.168.1.23:40000", "149.154.167.99:443").rtt_ms(20);
+        conv.handshake().c2s(b"GET / HTTP/1.1\r\n\r\n").done();
+        conv.s2c(&[1; 1_000]).ack().after_ms(after * 1_000);
+        let mut packets = conv.done();
+        conv.s2c(&[2; 1_000]).done();
+        for n in 4..12 {
+            conv.s2c(&[n; 1_000]).ack();
+        }
+        packets.extend(conv.done());
+        let records = analysed(&packets);
+        let source = records.iter().find(|r| r["type"] == "source").unwrap();
+        source["quality"]["capture_loss"].as_f64().unwrap()
+    };
+    assert_eq!(lost(0), 0.0);
+    assert!(lost(3) > 0.05, "what is missing later was lost");
+}
+
+/// A capture that had lost other packets had not seen the one that a server's reset acknowledged, and the reset was called forged.
+#[test]
+fn a_reset_that_acknowledges_what_a_lossy_capture_missed_is_no_forgery() {
+    let forged = |lossy: bool| {
+        let mut conv = Conv::new("192.168.1.23:40000", "149.154.167.99:443").rtt_ms(20);
+        conv.handshake().c2s(&Hello::to("example.org").record()).s2c(&say::server_flight(1, 900)).ack();
+        let mut packets = conv.done();
+        for n in 0..12 {
+            conv.s2c(&[n; 1_000]).ack();
+            packets.extend(conv.done().into_iter().skip(usize::from(lossy && n == 5)));
+        }
+        conv.c2s(&[9; 300]).done();
+        packets.extend(conv.rst_from_server(|reset| reset).done());
+        analysed(&packets).iter().filter(|r| r["kind"] == "rst_injection").count()
+    };
+    assert_eq!(forged(false), 1, "nothing else was missed: the client never sent what the reset acknowledges");
+    assert_eq!(forged(true), 0);
 }

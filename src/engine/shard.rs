@@ -13,7 +13,7 @@ use crate::model::note::{Notes, wire_text};
 use crate::model::oddity::Oddity;
 use crate::model::pace::Pace;
 use crate::model::pack::{Pack, Reader, Writer};
-use crate::model::packet::{Body, Icmp, Packet};
+use crate::model::packet::{Body, Datagram, Icmp, Packet};
 use crate::model::side::{PerSide, Side};
 use crate::model::time::Time;
 use crate::packet;
@@ -310,7 +310,7 @@ impl Talk {
             }
             Body::Udp(datagram) => {
                 self.ladder.add(datagram_brief(side, packet, datagram.len));
-                self.keep_pace(side, packet);
+                self.keep_pace(side, packet, datagram);
                 if self.deaf {
                     return;
                 }
@@ -325,8 +325,12 @@ impl Talk {
         }
     }
 
-    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>) {
-        let sent = &mut self.datagrams.get_or_insert_default()[side];
+    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>, datagram: &Datagram<'_>) {
+        let datagrams = self.datagrams.get_or_insert_default();
+        if let (Some(pacer), Some(first)) = (&mut datagrams[side.peer()].pacer, datagram.payload.first()) {
+            pacer.reply(packet.ts, *first, datagram.len as usize);
+        }
+        let sent = &mut datagrams[side];
         let began = *sent.first.get_or_insert(packet.ts);
         sent.packets = sent.packets.saturating_add(1);
         sent.bytes = sent.bytes.saturating_add(u64::from(packet.ip.total_len));

@@ -108,7 +108,7 @@ pub struct Pace {
     pub passed: Vec<u32>,
     /// IP bytes acknowledged in each bin, headers of full packets added; all zero where no acknowledgement is to be seen (one-sided captures, QUIC).
     pub acked: Vec<u32>,
-    /// Packets dropped, at the time they were sent (seen before the dropper) or found missing (seen behind it).
+    /// Packets dropped, at the time they were sent (seen before the dropper), found missing (seen behind it) or told of (QUIC).
     pub drops: Vec<u8>,
     /// Packets with payload, large ones counted as the packets they were on the wire.
     pub packets: u64,
@@ -120,6 +120,8 @@ pub struct Pace {
     pub lost_before: u32,
     /// Of these, those that left no hole: known by a gap in the sender's IP identifications after a pause as long as a retransmission takes.
     pub lost_hidden: u32,
+    /// Holes that the receiver of datagrams told of, by longer acknowledgements (QUIC); not known on which side of the capture point they arose.
+    pub lost_told: u32,
     /// Packets sent again although acknowledged or not missing.
     pub again: u32,
     /// Packets sent into an empty path.
@@ -178,6 +180,7 @@ impl Pace {
             lost_beyond: 0,
             lost_before: 0,
             lost_hidden: 0,
+            lost_told: 0,
             again: 0,
             lone: 0,
             lone_lost: 0,

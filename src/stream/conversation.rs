@@ -20,6 +20,8 @@ const COPY_WITHIN: Span = Span::from_millis(5);
 const COPY_WITHIN_BLIND: Span = Span::from_micros(600);
 /// Acknowledgements across a hole after which its bytes count as lost by the capture (allows for reordered capture queues).
 const HOLE_ACKS: u8 = 3;
+/// What was under way when the capture met a connection is acknowledged within this time; till then a hole is no loss of the capture.
+const BEFORE_CAPTURE: Span = Span::from_secs(1);
 /// Only this far into a stream are segments checked for signs that they were made not to be accepted.
 const ASIDE_REGION: Pos = Pos(16 * 1024);
 /// A client's data segment whose TTL is this much lower than its SYN's was sent with another TTL on purpose; route changes move it by less.
@@ -509,6 +511,9 @@ impl Conversation {
         }
         let before = self.half[side].next;
         let fit = self.half[side].take(start, to);
+        if fit == Fit::AfterHole && self.just_met(side, seen.ts) {
+            self.half[side].unsure = self.half[side].unsure.max(start);
+        }
         self.account(side, fit, start, end, len, seen, brief);
         self.record.side[side].sent = sent.max(to);
         if !self.listening {
@@ -532,6 +537,12 @@ impl Conversation {
             self.fin_told[side] = true;
             listener(side, seen, &StreamEvent::Fin { at });
         }
+    }
+
+    /// The capture met the connection in the middle, a moment ago: what is missing may have been sent before.
+    fn just_met(&self, side: Side, now: Time) -> bool {
+        let met = Side::BOTH.into_iter().all(|s| self.record.side[s].syn.is_none());
+        met && self.pace_from[side].is_some_and(|first| now.since(first) <= BEFORE_CAPTURE)
     }
 
     /// `sent` is what this side had sent before this packet.

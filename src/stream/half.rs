@@ -230,7 +230,7 @@ pub(super) struct Half {
     pub timing: Option<(Pos, Time)>,
     /// Last announced window in bytes, scaled.
     pub window: u64,
-    /// Up to here there may be ranges that were seen but not remembered, for they were too many.
+    /// Up to here there may be ranges that were seen but not remembered, for they were too many, or that were sent before the capture began.
     pub unsure: Pos,
     /// Packets of the peer that acknowledged across the first hole since it was noticed.
     pub hole_acks: u8,

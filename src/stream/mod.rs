@@ -11,6 +11,7 @@ mod history;
 mod ladder;
 mod options;
 mod pace;
+mod told;
 
 pub use conversation::Conversation;
 pub use dawn::Dawn;

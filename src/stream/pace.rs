@@ -3,6 +3,7 @@
 //! Nothing is kept for a direction that carried little ([`Pacer::wanted`]). For one that did, everything is of fixed size: about 5 kB.
 //! A packet costs a few additions; only a retransmission looks through the packets in flight ([`FLIGHT`] at most).
 
+use super::told::Told;
 use crate::model::pace::{BINS, Pace};
 use crate::model::seq::Pos;
 use crate::model::time::{Span, Time};
@@ -109,6 +110,8 @@ pub struct Pacer {
     asked: Option<(u32, Time)>,
     header: u32,
     ids: Ids,
+    /// What the receiver of datagrams tells of those that did not arrive.
+    told_holes: Told,
     /// The bin of the last moment asked for, and how long it lasts: most packets fall into the same.
     current: (Time, Time, usize),
 }
@@ -166,12 +169,17 @@ impl Pacer {
             asked: None,
             header: 40,
             ids: Ids::default(),
+            told_holes: Told::default(),
             current: (start, start, 0),
         })
     }
 
     /// What was kept.
     pub fn close(mut self) -> Box<Pace> {
+        if self.pace.lost_told > 0 && !self.told_holes.plausible() {
+            self.pace.lost_told = 0;
+            self.pace.drops.fill(0);
+        }
         self.pace.close();
         self.pace
     }
@@ -257,6 +265,14 @@ impl Pacer {
     pub fn datagram(&mut self, ts: Time, ip_len: u32) {
         self.pace.largest = self.pace.largest.max(ip_len);
         self.arrive(ts, 1, ip_len);
+    }
+
+    /// A datagram of the receiver, with `len` bytes of payload that begin with `first`.
+    pub fn reply(&mut self, ts: Time, first: u8, len: usize) {
+        if let Some((at, holes)) = self.told_holes.reply(ts, first, len) {
+            self.pace.lost_told = self.pace.lost_told.saturating_add(holes);
+            self.dropped(at, 0, holes);
+        }
     }
 
     /// The peer acknowledged everything before `ack` and announces `window`; `tsval` is its timestamp.

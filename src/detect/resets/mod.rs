@@ -58,7 +58,7 @@ pub(super) fn judge(scene: &Scene<'_>, side: Side) -> Option<Verdict> {
     race::after_the_reset(scene, tcp, side, first, &mut w);
     race::too_early(scene, side, first, &mut w);
     let rewritten = race::repeated(flow, side, &resets, &base, &mut w);
-    race::sequence_steps(tcp, side, &resets, &mut w);
+    race::sequence_steps(scene, tcp, side, &resets, &mut w);
     race::both_sides(tcp, side, first, &mut w);
     if !scene.source.quality.phone_vpn {
         headers::headers(scene, flow, tcp, side, &resets, &base, &mut w);

@@ -185,7 +185,7 @@ fn provoked_burst(flow: &FlowRecord, side: Side, burst: &[&&ResetSeen]) -> bool 
 }
 
 /// Resets whose sequence numbers step ahead of everything sent and acknowledged: guesses at a moving target (Weaver et al., RST_SEQ_CHANGE).
-pub(super) fn sequence_steps(tcp: &TcpRecord, side: Side, resets: &[&ResetSeen], w: &mut Weigh) {
+pub(super) fn sequence_steps(scene: &Scene<'_>, tcp: &TcpRecord, side: Side, resets: &[&ResetSeen], w: &mut Weigh) {
     let Some(first) = resets.first() else { return };
     if first.fin_before || first.peer_rst_before {
         return;
@@ -226,6 +226,8 @@ pub(super) fn sequence_steps(tcp: &TcpRecord, side: Side, resets: &[&ResetSeen],
     if let Some(r) = phantom
         && !acks.is_empty()
         && tcp.side[side.peer()].was_seen()
+        // What was acknowledged and not seen may have been sent and missed by a capture that misses other packets.
+        && !scene.lossy()
     {
         w.fact(
             2.5,

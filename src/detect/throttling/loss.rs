@@ -47,6 +47,8 @@ client                        server
 const PACKETS: u64 = 60;
 /// The part of all packets that went when least was sent.
 const QUIET: f64 = 0.15;
+/// Other traffic that loses this share says that the line itself is bad, or full.
+const LOSSY_LINE: f64 = 0.05;
 /// Congestion control keeps loss by congestion well below this.
 const SHARE: f64 = 0.08;
 
@@ -221,7 +223,8 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     let others = || around.iter().filter(|(f, _)| !group.iter().any(|(g, _)| g.id == f.id)).map(|(f, _)| *f);
     let (other_n, other_lost) = sum(others(), side);
     let other_share = other_lost as f64 / other_n.max(1) as f64;
-    if other_share > 0.4 * share {
+    // A line that drops one packet in twenty of all else is bad or full by itself.
+    if other_share > 0.4 * share || (other_share > LOSSY_LINE && other_n >= PACKETS) {
         return None;
     }
     let small = |v: u64| u32::try_from(v).unwrap_or(u32::MAX).min(20_000);

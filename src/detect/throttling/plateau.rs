@@ -206,7 +206,7 @@ impl Plateau {
         let anchored = sent.between_drops(seconds);
         let concentrated = Self::concentrated(sent, &anchored);
         let longest = Self::longest(s, &windows);
-        if let Some(t) = Tokens::within(sent, largest).filter(Tokens::strong)
+        if let Some(t) = Tokens::within(sent, largest).filter(|t| t.strong() || (told(lanes) && t.likely()))
             && let (Some(a), Some(z)) = (t.windows.first(), t.windows.last())
             && !Queue::of(lanes, t.rate).grown()
         {
@@ -295,4 +295,9 @@ impl Plateau {
             ceiling: false,
         }
     }
+}
+
+/// Receivers of datagrams told what they missed.
+fn told(lanes: &[Lane<'_>]) -> bool {
+    lanes.iter().all(|l| l.pace.lost_told > 0)
 }

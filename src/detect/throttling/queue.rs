@@ -108,6 +108,8 @@ pub(super) struct Losses {
     pub before: u64,
     /// Of those before, known only by gaps in the sender's IP identifications.
     pub hidden: u64,
+    /// Told of by the receiver, wherever they arose.
+    pub told: u64,
     pub packets: u64,
 }
 
@@ -118,13 +120,14 @@ impl Losses {
             beyond: sum(|p| u64::from(p.lost_beyond)),
             before: sum(|p| u64::from(p.lost_before)),
             hidden: sum(|p| u64::from(p.lost_hidden)),
+            told: sum(|p| u64::from(p.lost_told)),
             packets: sum(|p| p.packets),
         }
     }
     /// Share of all packets sent that were dropped.
     pub fn share(&self) -> f64 {
-        let sent = self.packets + self.before;
-        if sent == 0 { 0.0 } else { (self.beyond + self.before) as f64 / sent as f64 }
+        let sent = self.packets + self.before + self.told;
+        if sent == 0 { 0.0 } else { (self.beyond + self.before + self.told) as f64 / sent as f64 }
     }
 }
 

@@ -81,6 +81,12 @@ const EMPTY: f64 = 0.65;
 const OVERDRAWN: usize = 3;
 /// No sender that loss holds back goes so many times faster than loss allows.
 const LOSS_BOUND: f64 = 5.0;
+/// A stream with a pace of its own may lose less than this at random and keep it, unless drops find the bucket empty with this chance.
+const TOLD: f64 = 0.03;
+const TOLD_EMPTY: f64 = 0.58;
+/// Fewer drops that a receiver of datagrams told of may be chance, if it was heard this often.
+const FEW_TOLD: u64 = 6;
+const ANSWERS: u32 = 24;
 /// From this share on drops at random are for the other judge.
 const SCATTERED: f64 = 0.08;
 /// The same of those that are neither very even nor told by their drops.
@@ -303,10 +309,14 @@ impl Measured<'_> {
         if !self.extreme && !self.tight && p.tokens.is_none() && (short || (!slowed && p.windows < enough)) {
             return false;
         }
-        // A stream that rests now and then loses as others do; and where nothing was faster at the same time, a line that loses hits all alike.
-        if self.datagrams && self.mechanism == "policing" && !p.ceiling && !self.eager() {
+        // A stream that rests now and then loses as others do: only drops that its receiver tells of, and that hit nobody else, hold a rate.
+        if self.datagrams && self.mechanism == "policing" && !(self.p.ceiling || self.eager() || self.told()) {
             return false;
         }
+        if self.datagrams && self.mechanism == "policing" && self.answered() && (self.losses.told < FEW_TOLD || !self.alone_hit()) {
+            return false;
+        }
+        // And where nothing was faster at the same time, a line that loses hits all alike.
         let unsure = self.error_share() > if self.datagrams && self.fell_far() { 0.08 } else { 0.05 }
             || (controls.meanwhile == 0 && !self.datagrams);
         let waits = self.queue.usual - self.queue.base;
@@ -371,6 +381,16 @@ impl Measured<'_> {
         (from < to).then(|| s.between(from, to))
     }
 
+    /// A line through the drops that the receiver told of is a bucket's.
+    fn told(&self) -> bool {
+        self.p.tokens.is_some_and(|empty| empty >= TOLD_EMPTY || self.share >= TOLD)
+    }
+
+    /// The receiver was heard, so that it could tell what it missed.
+    fn answered(&self) -> bool {
+        self.group.iter().all(|l| l.flow.packets(l.side.peer()) >= ANSWERS)
+    }
+
     /// Datagrams that went clearly faster at first: what a bucket held, or a sender that had to learn the rate. Whoever plays a stream does not.
     fn eager(&self) -> bool {
         self.datagrams && (eager(&self.group, self.p.rate) || self.fell_far())
@@ -419,7 +439,8 @@ impl Measured<'_> {
         let total: u64 = self.group.iter().map(|l| l.pace.total()).sum();
         let controls = &self.controls;
         if self.datagrams {
-            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= 8;
+            let windows = if self.p.tokens.is_some() { 5 } else { 8 };
+            let enough = controls.fast >= 2 && self.strong() && total >= 200_000 && self.p.windows >= windows;
             return enough.then_some(Grade::Possible);
         }
         if controls.fast == 0 {

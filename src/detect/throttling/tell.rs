@@ -56,7 +56,7 @@ pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> F
 /// Puts the figures into a finding.
 pub(super) fn measured(found: &mut Finding, scene: &Scene<'_>, m: &Measured<'_>, scope: Scope) {
     // Before the dropper, datagrams that were dropped cannot be told from those that passed; on the path it may be so, and then their rate swings.
-    let swings = m.p.high - m.p.low > 0.15 * m.p.rate;
+    let swings = m.p.high - m.p.low > 0.15 * m.p.rate || (m.losses.told > 0 && m.share > 0.05 && m.p.tokens.is_none());
     let passed = !(m.datagrams
         && m.side == Side::Server
         && match scene.vantage() {

@@ -50,6 +50,11 @@ impl Tokens {
         enough && self.near >= 0.74 && self.over <= 0.2 && self.deviation <= 0.06
     }
 
+    /// The same where receivers of datagrams tell of drops: when each arose is not known as well, nor each by itself.
+    pub fn likely(&self) -> bool {
+        self.stretches >= 8 && self.near >= 0.6 && self.over <= 0.2 && self.deviation <= 0.07
+    }
+
     /// Drops come when there is no reason for them: no stretch of time like another, and not when most had passed.
     pub fn scattered(&self) -> bool {
         let apart = self.near < 0.33 || (self.near < 0.55 && self.stretches >= 16);
