@@ -163,6 +163,7 @@ impl Plateau {
         {
             p.before = Some(before);
             p.fell = true;
+            p.drops_before += sent.drops.iter().take(at).sum::<f64>();
             if p.windows >= 3 && p.seconds() >= super::rate::SECONDS {
                 return Some(p);
             }
