@@ -41,6 +41,7 @@ use crate::model::source::SourceFacts;
 use crate::model::story::End;
 use crate::sink::{RunInfo, Sink};
 use sha2::{Digest, Sha256};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -197,20 +198,23 @@ pub fn run(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
     }
     let (collect_tx, collect_rx) = crossbeam_channel::bounded(workers * 4 + 4);
     std::thread::scope(|scope| {
-        let mut to_shards = Vec::with_capacity(workers);
         // Named, so that a profile tells them apart.
         let named = |name: String| std::thread::Builder::new().name(name);
-        for k in 0..workers {
-            let (tx, rx) = crossbeam_channel::bounded(BATCHES_IN_FLIGHT);
-            to_shards.push(tx);
-            let out = collect_tx.clone();
-            named(format!("shard {k}")).spawn_scoped(scope, move || shard::run(&rx, &out, flows_per_shard, None))?;
-        }
         let book = &book;
         let collector =
             named("collector".to_owned()).spawn_scoped(scope, move || collector::run(plan, workers, book, &collect_rx, sinks))?;
-        reader::run(plan, &to_shards, &collect_tx);
-        drop(to_shards);
+        if workers == 1 {
+            reader::run(plan, &[RefCell::new(shard::Shard::new(&collect_tx, flows_per_shard, None))], &collect_tx);
+        } else {
+            let mut to_shards = Vec::with_capacity(workers);
+            for k in 0..workers {
+                let (tx, rx) = crossbeam_channel::bounded(BATCHES_IN_FLIGHT);
+                to_shards.push(tx);
+                let out = collect_tx.clone();
+                named(format!("shard {k}")).spawn_scoped(scope, move || shard::run(&rx, &out, flows_per_shard, None))?;
+            }
+            reader::run(plan, &to_shards, &collect_tx);
+        }
         drop(collect_tx);
         match collector.join() {
             Ok(end) => end,

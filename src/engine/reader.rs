@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 /// Frames in a batch to a shard: enough that the channel costs nothing per frame.
 const BATCH_FRAMES: usize = 512;
 
-pub(super) fn run(plan: &Plan, shards: &[Sender<ToShard>], collector: &Sender<ToCollector>) {
+pub(super) fn run<H: Hands>(plan: &Plan, shards: &[H], collector: &Sender<ToCollector>) {
     let mut left = plan.packet_limit.unwrap_or(u64::MAX);
     let mut progress = Progress::new(plan.progress, plan.inputs.len());
     for (index, path) in plan.inputs.iter().enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn run(plan: &Plan, shards: &[Sender<ToShard>], collector: &Sender<To
         };
         // Each shard ends every source, also one that could not be read, so that the collector can count them.
         for shard in shards {
-            let _ = shard.send(ToShard::SourceEnd);
+            shard.hand(ToShard::SourceEnd);
         }
         if collector.send(message).is_err() {
             break;
@@ -44,11 +44,11 @@ pub(super) fn run(plan: &Plan, shards: &[Sender<ToShard>], collector: &Sender<To
     progress.finish();
 }
 
-fn read_source(
+fn read_source<H: Hands>(
     plan: &Plan,
     path: &Path,
     source: u32,
-    shards: &[Sender<ToShard>],
+    shards: &[H],
     left: &mut u64,
     progress: &mut Progress,
 ) -> Result<SourceFacts, CaptureError> {
@@ -76,9 +76,21 @@ pub fn shard_of(key: &FlowKey, shards: usize) -> usize {
     ((hash >> 32) % shards.max(1) as u64) as usize
 }
 
+/// Who works on what the reader deals: a shard on a thread of its own, or the only one, where the reader is.
+pub(super) trait Hands {
+    /// Hands something over; `false` if nobody is there any more.
+    fn hand(&self, work: ToShard) -> bool;
+}
+
+impl Hands for Sender<ToShard> {
+    fn hand(&self, work: ToShard) -> bool {
+        self.send(work).is_ok()
+    }
+}
+
 /// Deals frames by the symmetric hash of their flow key.
-pub(super) struct Dealer<'a> {
-    shards: &'a [Sender<ToShard>],
+pub(super) struct Dealer<'a, H> {
+    shards: &'a [H],
     pending: Vec<Option<Batch>>,
     fragments: Defragmenter,
     /// Apps or processes the file named so far.
@@ -96,8 +108,8 @@ pub(super) struct Dealer<'a> {
 /// The clock of a capture may jitter by this much between interfaces without that being a step backwards (ns).
 const STEP_BACK: i64 = 1_000_000_000;
 
-impl<'a> Dealer<'a> {
-    pub(super) fn new(shards: &'a [Sender<ToShard>]) -> Self {
+impl<'a, H: Hands> Dealer<'a, H> {
+    pub(super) fn new(shards: &'a [H]) -> Self {
         Self {
             shards,
             pending: shards.iter().map(|_| None).collect(),
@@ -207,7 +219,7 @@ impl<'a> Dealer<'a> {
 
     fn flush(&mut self, to: usize) {
         if let Some(batch) = self.pending[to].take() {
-            self.gone |= self.shards[to].send(ToShard::Frames(batch)).is_err();
+            self.gone |= !self.shards[to].hand(ToShard::Frames(batch));
         }
     }
 

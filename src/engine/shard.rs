@@ -1,6 +1,7 @@
 //! A shard: it owns the flows it was dealt, and walks each frame through packet → flow → stream → inspect.
 
 use super::glance::Glancer;
+use super::reader::Hands;
 use super::{ShardSummary, ToCollector, ToShard};
 use crate::collect::{self, Share, Sums};
 use crate::flow::{Bounds, Entry, Table};
@@ -19,7 +20,7 @@ use crate::model::time::Time;
 use crate::packet;
 use crate::stream::{Conversation, Dawn, LadderBook, Pacer};
 use crossbeam_channel::{Receiver, Sender};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Records handed to the collector at a time.
@@ -66,7 +67,7 @@ struct Datagrams {
     pacer: Option<Box<Pacer>>,
 }
 
-struct Shard<'a> {
+pub(super) struct Shard<'a> {
     table: Table<Talk>,
     out: &'a Sender<ToCollector>,
     scribe: Scribe,
@@ -76,30 +77,50 @@ struct Shard<'a> {
     live: Option<Glancer<'a>>,
 }
 
-pub(super) fn run(frames: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize, live: Option<Glancer<'_>>) {
-    let mut shard = Shard {
-        table: Table::new(Bounds { flows: max_flows }),
-        out,
-        scribe: Scribe::default(),
-        ready: Vec::new(),
-        summary: ShardSummary::default(),
-        latest: Time::from_nanos(i64::MIN),
-        live,
-    };
-    if shard.live.is_none() {
-        // What a live capture shows of open flows it reads from them as they are.
-        shard.table.let_doze();
+/// Works on a thread of its own until nothing comes any more.
+pub(super) fn run(work: &Receiver<ToShard>, out: &Sender<ToCollector>, max_flows: usize, live: Option<Glancer<'_>>) {
+    let mut shard = Shard::new(out, max_flows, live);
+    for work in work {
+        shard.take(work);
     }
-    for message in frames {
-        match message {
-            ToShard::Frames(batch) => shard.batch(&batch),
-            ToShard::SourceEnd => shard.source_end(),
-            ToShard::Glance { now } => shard.glance(now),
+}
+
+/// The only shard, where the reader is: what was just read is at hand, and no other processor has to fetch it.
+impl Hands for RefCell<Shard<'_>> {
+    fn hand(&self, work: ToShard) -> bool {
+        self.borrow_mut().take(work);
+        true
+    }
+}
+
+impl<'a> Shard<'a> {
+    pub(super) fn new(out: &'a Sender<ToCollector>, max_flows: usize, live: Option<Glancer<'a>>) -> Self {
+        let mut table = Table::new(Bounds { flows: max_flows });
+        if live.is_none() {
+            // What a live capture shows of open flows it reads from them as they are.
+            table.let_doze();
+        }
+        Self {
+            table,
+            out,
+            scribe: Scribe::default(),
+            ready: Vec::new(),
+            summary: ShardSummary::default(),
+            latest: Time::from_nanos(i64::MIN),
+            live,
         }
     }
 }
 
 impl Shard<'_> {
+    fn take(&mut self, work: ToShard) {
+        match work {
+            ToShard::Frames(batch) => self.batch(&batch),
+            ToShard::SourceEnd => self.source_end(),
+            ToShard::Glance { now } => self.glance(now),
+        }
+    }
+
     fn batch(&mut self, batch: &Batch) {
         // Which frame is at work, and in which slot: known also when a bug unwinds out of the loop.
         let at = Cell::new(0usize);
