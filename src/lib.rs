@@ -32,7 +32,7 @@
 //!
 //! ```text
 //! capture ─Batch─► engine/reader: flow key, fragments, deal by symmetric 5-tuple hash
-//!                     │  one bounded channel a shard, batches of up to 512 frames
+//!                     │  one bounded channel a shard (none for a single one), batches of up to 512 frames
 //!                     ▼
 //!         shard k: packet::read ─Packet─► flow::Table ─► stream::Conversation ─StreamEvent─► inspect::Desk ─Fact─► Notes
 //!                     │  a flow ends (by packet time, by its own end, with its source): collect::ripen (its outcome, but for
@@ -44,7 +44,7 @@
 //!                  ─Finding─► collect::merge, tally ─Story─► sinks
 //! ```
 //!
-//! Only a stop flag goes back. One worker is the same code as sixteen, with one shard. A live capture is one more [`capture::Source`]; while it
+//! Only a stop flag goes back. One worker is the same code as sixteen, with one shard, on the reader's thread. A live capture is one more [`capture::Source`]; while it
 //! goes on, the reader asks the shards every interval how their flows stand, and `engine/watch` judges a bounded window of them as if the
 //! capture ended there. What crosses shards meanwhile stands on one board ([`model::board`]).
 //!

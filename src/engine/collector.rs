@@ -18,7 +18,7 @@ use crate::model::time::{Span, Time};
 use crate::sink::Sink;
 use crossbeam_channel::Receiver;
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,8 +29,10 @@ const SIGINT: i32 = 130;
 /// A last story with more flows than this is not taken apart when it has been told.
 const LEFT_LYING: usize = 100_000;
 
-/// Flows judged before those that were opened for it are folded again: bounds what is open at a time.
-const ROUND: usize = 65_536;
+/// Flows judged before those that were opened for it are folded again, at least and at most: bounds what is open at a time.
+const ROUND: RangeInclusive<usize> = 8_192..=65_536;
+/// For each round every record is visited: there are about so many rounds.
+const ROUNDS: usize = 16;
 
 /// A source whose records are still coming in.
 #[derive(Default)]
@@ -213,7 +215,7 @@ pub(super) fn describe(mut source: SourceFacts, mut flows: Vec<FlowRecord>, sums
     collect::order(&mut flows);
     // Flows lie all over memory: what is done for each by itself is done in one visit.
     let end = source.watched().unwrap_or(Time::from_nanos(0));
-    let many = flows.len() > ROUND;
+    let many = flows.len() > *ROUND.start();
     let dns: Vec<FlowRecord> = flows.iter().filter(|f| Names::told_by(f)).cloned().collect();
     let names = Names::of(&dns);
     let parts = split::over_mut(threads, &mut flows, |flows| {
@@ -312,10 +314,11 @@ fn judge_all(story: &mut Story, book: &Book, threads: usize) -> Vec<Finding> {
     let mut all = Causes::default();
     flow::begin_count();
     let count = story.flows.len();
-    for round in (0..count).step_by(ROUND) {
-        let round = round..(round + ROUND).min(count);
+    let step = (count / ROUNDS).clamp(*ROUND.start(), *ROUND.end());
+    for round in (0..count).step_by(step) {
+        let round = round..(round + step).min(count);
         judge(story, round, &index, book, threads).into_iter().for_each(|part| all.join(part));
-        if flow::opened() > ROUND {
+        if flow::opened() > step {
             flow::begin_count();
             split::over_mut(threads, &mut story.flows, |flows| {
                 let mut writer = Writer::default();
