@@ -5,6 +5,7 @@ use super::lane::{self, Lane};
 use super::plateau::Plateau;
 use super::queue::{self, Losses, Queue};
 use super::{bps, rate};
+use crate::detect::weigh::count;
 use crate::model::flow::FlowRecord;
 use crate::model::side::Side;
 use crate::model::throttle::{Limit, Limiter};
@@ -45,11 +46,13 @@ fn limit(l: &Lane<'_>) -> Limit {
     };
     if l.flow.tcp.is_none() {
         let unseen = [Limiter::Policer, Limiter::Shaper, Limiter::Sender];
+        let lost = match l.pace.lost_told {
+            0 => "datagrams do not show what was lost or acknowledged".to_owned(),
+            n => format!("the receiver's acknowledgements tell of {}", count(n, "hole")),
+        };
         return match plateau {
-            Some(p) => is(Limiter::Pacing, &unseen, format!("one rate, {}; datagrams do not show what was lost", bps(p.rate))),
-            None => {
-                is(Limiter::Sender, &[Limiter::Application, Limiter::Loss], "datagrams do not show what was lost or acknowledged".into())
-            }
+            Some(p) => is(Limiter::Pacing, &unseen, format!("one rate, {}; {lost}", bps(p.rate))),
+            None => is(Limiter::Sender, &[Limiter::Application, Limiter::Loss], lost),
         };
     }
     let (queue, losses, ends) = (Queue::of(lanes, whole.rate), Losses::of(lanes), Ends::of(lanes));

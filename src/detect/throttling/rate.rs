@@ -213,7 +213,11 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
         Some(_) => return None,
         None => {}
     }
-    ends.excluded(&mut weigh);
+    match () {
+        () if !datagrams => ends.excluded(&mut weigh),
+        () if losses.told > 0 => weigh.excluded("receiver's window", "what a receiver holds back is not sent, and not dropped on the way"),
+        () => weigh.against(0.0, "receiver's window", "QUIC's flow control is encrypted"),
+    }
     let share = p.loss(&group);
     // What was dropped while it fell does not hold it down afterwards.
     let allowed = queue::loss_allows(&group, if p.fell { p.loss_within(&group) } else { share });

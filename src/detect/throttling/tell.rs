@@ -135,6 +135,15 @@ pub(super) fn facts(m: &Measured<'_>, w: &mut Weigh) {
             &[],
         );
     }
+    if losses.told > 0 {
+        w.fact(
+            1.0,
+            "the receiver's acknowledgements, which grow with every hole, tell of datagrams that did not arrive",
+            format!("{} holes, at {} moments", losses.told, p.episodes),
+            "few, and as many as on other flows",
+            &[],
+        );
+    }
     if m.queue.samples > 0 {
         let q = &m.queue;
         w.fact(
@@ -205,6 +214,10 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
             () if m.p.one_rate_despite_loss() => w.excluded("packet loss", format!("{why}, but loss at random does not keep one rate")),
             () => w.against(0.0, "packet loss", why),
         }
+    }
+    if m.losses.told > 0 && m.alone_hit() {
+        let line = if p.tokens.is_some() { "; a line through the drops has one rate" } else { "" };
+        w.excluded("packet loss", format!("the flows this is compared with lost {:.1} % of their packets{line}", c.dropped * 100.0));
     }
     let queued = m.queue.grown();
     const PACES: &str = "rate limit of the server";
