@@ -17,8 +17,8 @@ impl Book {
     pub(super) fn patterns<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
         for (service, r) in &self.patterns {
             let Some(rule) = self.services.get(*service).and_then(|s| s.patterns.get(*r)) else { continue };
-            let port_fits = rule.scope.allows(flow.proto, flow.server.port)
-                || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
+            let (here, there) = (rule.scope.allows(flow.proto, flow.server.port), rule.scope.allows(flow.proto, flow.client.port));
+            let port_fits = if rule.both_ports { here && there } else { here || (sides_uncertain(flow) && there) };
             if !port_fits
                 || rule.opt_in && !self.heuristics
                 || rule.home && !found.iter().any(|m| m.service == *service && m.class == EvidenceClass::Ip)

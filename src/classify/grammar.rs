@@ -3,8 +3,8 @@
 use super::error::LoadError;
 use super::fields::{Fields, Source};
 use super::service::{
-    Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule, Range, Scope,
-    Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
+    Alphabet, Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule, Range,
+    Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
 };
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
@@ -36,7 +36,7 @@ const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", 
 const PARSER_KEYS: &[&str] = &["name", "class", "home", "carries", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
 #[rustfmt::skip]
 const PATTERN_KEYS: &[&str] = &["sizes", "tolerance", "modulo", "classes", "percent", "bursts", "skip", "len", "every_ms", "slack_ms", "times", "pps",
-    "seconds", "payload_types", "distinct", "nested", "home", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
+    "seconds", "payload_types", "distinct", "nested", "both_ports", "home", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
 const CONTEXT_KEYS: &[&str] = &["needs", "within", "db", "role", "proto", "port", "source", "updated", "unverified"];
 const PROBE_KEYS: &[&str] = &["exact", "within", "db", "source", "updated", "unverified"];
 
@@ -348,12 +348,17 @@ fn parser(f: &Fields<'_>, out: &mut Vec<ShapeRule>) -> Result<(), LoadError> {
 /// `www.{base32:8-20}.net`.
 fn make(f: &Fields<'_>, key: &str) -> Result<Option<Make>, LoadError> {
     let Some(text) = f.string(key)? else { return Ok(None) };
-    let parts = text.split_once("{base32:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
-    let Some((before, (length, after))) = parts else {
-        return Err(f.fault(key, "expected text around one random part, such as www.{base32:8-20}.net"));
+    let parts = text.split_once('{').and_then(|(before, rest)| {
+        let (random, after) = rest.split_once('}')?;
+        let (name, length) = random.split_once(':')?;
+        let (alphabet, _) = Alphabet::ALL.iter().find(|(_, n)| *n == name)?;
+        Some((before, *alphabet, length, after))
+    });
+    let Some((before, alphabet, length, after)) = parts else {
+        return Err(f.fault(key, "expected text around one random part, such as www.{base32:8-20}.net or {alnum:6-26}.net"));
     };
     match ranges(length, number16).as_deref() {
-        Ok([random]) => Ok(Some(Make { before: before.into(), random: *random, after: after.into() })),
+        Ok([random]) => Ok(Some(Make { before: before.into(), alphabet, random: *random, after: after.into() })),
         _ => Err(f.fault(key, format!("`{length}` is not a length or a range of lengths"))),
     }
 }
@@ -395,11 +400,16 @@ fn pattern(f: &Fields<'_>) -> Result<PatternRule, LoadError> {
         (Some("nested"), None) => Pattern::Nested,
         _ => return Err(f.table_fault(format!("needs exactly one of {}", kinds.map(|k| format!("`{k}`")).join(", ")))),
     };
+    let (both_ports, scope) = (f.flag("both_ports")?.unwrap_or(false), scope(f)?);
+    if both_ports && scope.ports.is_empty() {
+        return Err(f.fault("both_ports", "needs `port`"));
+    }
     Ok(PatternRule {
         pattern,
+        both_ports,
         home: f.flag("home")?.unwrap_or(false),
         opt_in: f.flag("opt_in")?.unwrap_or(false),
-        scope: scope(f)?,
+        scope,
         db: needed_weight(f)?,
         role: role(f)?,
     })
