@@ -72,6 +72,10 @@ pub(super) fn plain(h: &Heads) -> Verdict {
         [0xee] | [0xee, 0xee] | [0xee, 0xee, 0xee] | [0xdd] | [0xdd, 0xdd] | [0xdd, 0xdd, 0xdd] | [] => return Verdict::Wait,
         _ => return Verdict::No,
     };
+    // A call's reflector begins its connections in the same way; see `reflector`.
+    if transport == Transport::Intermediate && part(&h.client, 24, 12) == Some(&[0xff; 12]) {
+        return Verdict::No;
+    }
     match frames(&h.client, at, transport) {
         None => Verdict::No,
         // A message of the key exchange says more about itself than an encrypted one does.
