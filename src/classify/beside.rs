@@ -15,6 +15,10 @@ const PROBE_MAX: u64 = 16 * 1024;
 impl Book {
     /// Rules about sizes and times. Of one family the heaviest of each service counts; different families add up.
     pub(super) fn patterns<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
+        // Every one of them is about payload.
+        if flow.payload(Side::Client) == 0 && flow.payload(Side::Server) == 0 {
+            return;
+        }
         for (service, r) in &self.patterns {
             let Some(rule) = self.services.get(*service).and_then(|s| s.patterns.get(*r)) else { continue };
             let (here, there) = (rule.scope.allows(flow.proto, flow.server.port), rule.scope.allows(flow.proto, flow.client.port));

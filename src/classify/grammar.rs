@@ -3,8 +3,8 @@
 use super::error::LoadError;
 use super::fields::{Fields, Source};
 use super::service::{
-    Alphabet, Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule, Range,
-    Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
+    Alphabet, Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule,
+    ProtocolRule, Range, Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
 };
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
@@ -20,12 +20,13 @@ const DOMAIN_DB: i16 = 40;
 const FILE_KEYS: &[&str] = &["schema", "service"];
 #[rustfmt::skip]
 const SERVICE_KEYS: &[&str] = &["id", "title", "category", "parent", "role", "updated", "notes", "circumvention", "hosted", "extends", "replace",
-    "domain", "cidr", "port", "tls", "stun", "parser", "pattern", "context", "probe"];
+    "domain", "cidr", "port", "protocol", "tls", "stun", "parser", "pattern", "context", "probe"];
 #[rustfmt::skip]
 const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db", "dns_db", "cert_db", "role", "brand", "hosted", "proto", "port",
     "source", "updated", "unverified"];
 const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
 const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
+const PROTOCOL_KEYS: &[&str] = &["ip", "db", "role", "source", "updated", "unverified"];
 #[rustfmt::skip]
 const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "cert_org", "cert_like", "issuer_like", "no_sni", "odd_finished", "hybrid_declined", "db", "role", "proto", "port", "source",
     "updated", "unverified"];
@@ -131,6 +132,7 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
         domains: Vec::new(),
         cidrs: Vec::new(),
         ports: Vec::new(),
+        protocols: Vec::new(),
         tls: Vec::new(),
         stun: Vec::new(),
         shapes: Vec::new(),
@@ -146,6 +148,9 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
     }
     for t in f.tables("port", PORT_KEYS)? {
         service.ports.push(port(&t)?);
+    }
+    for t in f.tables("protocol", PROTOCOL_KEYS)? {
+        protocol(&t, &mut service.protocols)?;
     }
     for t in f.tables("tls", TLS_KEYS)? {
         service.tls.push(tls(&t)?);
@@ -257,6 +262,19 @@ fn port(f: &Fields<'_>) -> Result<PortRule, LoadError> {
         return Err(f.table_fault("`port` is missing"));
     }
     Ok(PortRule { scope, db: weight(f, "db", 1)?, role: role(f)? })
+}
+
+fn protocol(f: &Fields<'_>, out: &mut Vec<ProtocolRule>) -> Result<(), LoadError> {
+    provenance(f)?;
+    let known = [Proto::ESP, Proto::AH];
+    let names = || known.map(|p| p.name().into_owned()).join(", ");
+    let protos = f.list("ip", |s| known.into_iter().find(|p| p.name() == s).ok_or_else(|| format!("`{s}` is none of {}", names())))?;
+    if protos.is_empty() {
+        return Err(f.table_fault("`ip` is missing"));
+    }
+    let (db, role) = (needed_weight(f)?, role(f)?);
+    out.extend(protos.into_iter().map(|proto| ProtocolRule { proto, db, role }));
+    Ok(())
 }
 
 fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {

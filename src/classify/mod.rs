@@ -39,6 +39,10 @@
 //! port = "590-599,1400"
 //! db = 3
 //!
+//! [[service.protocol]]           # a protocol over IP that is known by its number
+//! ip = ["esp", "ah"]
+//! db = 45
+//!
 //! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
 //! alpn = ["example/1"]           # also ja4, cert_cn, cert_org, no_sni, odd_finished,
 //!                                # hybrid_declined (a server that ignores X25519MLKEM768)

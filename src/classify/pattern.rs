@@ -29,7 +29,11 @@ pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
     let enough = match pattern {
         Pattern::Sizes { sizes, .. } => spoken >= sizes.len(),
         Pattern::Residue { bursts, .. } => spoken >= usize::from(*bursts),
-        Pattern::Period { times, .. } => gist.packets.client.max(gist.packets.server) >= u32::from(*times),
+        Pattern::Period { every_ms, slack_ms, times, .. } => {
+            let least = i64::from(every_ms.saturating_sub(*slack_ms)) * i64::from(times.saturating_sub(1));
+            gist.packets.client.max(gist.packets.server) >= u32::from(*times)
+                && flow.last.ts.since(flow.first.ts) >= Span::from_millis(least)
+        }
         Pattern::Media { .. } => gist.packets.client > 0 && gist.packets.server > 0,
         Pattern::PayloadTypes { .. } => true,
         Pattern::Nested => spoken >= 4,

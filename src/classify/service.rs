@@ -324,6 +324,14 @@ impl Make {
     }
 }
 
+/// A protocol over IP that says what it is by its number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ProtocolRule {
+    pub proto: Proto,
+    pub db: i16,
+    pub role: Option<Role>,
+}
+
 /// A rule about a STUN message; all conditions must hold for one message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct StunRule {
@@ -436,6 +444,7 @@ pub(super) struct Service {
     pub domains: Vec<DomainRule>,
     pub cidrs: Vec<CidrRule>,
     pub ports: Vec<PortRule>,
+    pub protocols: Vec<ProtocolRule>,
     pub tls: Vec<TlsRule>,
     pub stun: Vec<StunRule>,
     pub shapes: Vec<ShapeRule>,
@@ -449,6 +458,7 @@ impl Service {
         self.domains.len()
             + self.cidrs.len()
             + self.ports.len()
+            + self.protocols.len()
             + self.tls.len()
             + self.stun.len()
             + self.shapes.len()

@@ -77,6 +77,10 @@ impl Book {
                 let met = of_cidr(r).iter().any(|flow| book.hits(s, flow, |m| matches!(m.told, Told::Address(_, x) if std::ptr::eq(x, r))));
                 tell("cidr", i, met, r.net.to_string());
             }
+            for (i, r) in service.protocols.iter().enumerate() {
+                let met = book.hits(s, &flow(r.proto, Endpoint::new(NOWHERE, 0)), |m| matches!(m.told, Told::Protocol(_)));
+                tell("protocol", i, met, r.proto.name().into_owned());
+            }
             for (i, r) in service.tls.iter().enumerate() {
                 let hit = |m: &Match<'_>| {
                     matches!(m.told, Told::Tls(x, _) if std::ptr::eq(x, r))
@@ -272,6 +276,7 @@ fn of_pattern(r: &PatternRule, mut flow: FlowRecord) -> FlowRecord {
             flow.ladder.head = (0..=i64::from(*times))
                 .map(|i| packet(i as u64 + 1, i * i64::from(*every_ms), Side::Client, u32::from(len.from)))
                 .collect();
+            flow.last.ts = flow.ladder.head.last().map_or(flow.first.ts, |p| p.ts);
         }
         Pattern::Media { pps, seconds } => {
             flow.last.ts = START.ts.plus(Span::from_secs(i64::from(*seconds) + 1));

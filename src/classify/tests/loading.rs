@@ -34,6 +34,7 @@ fn complaints_name_file_line_and_key() {
     );
     assert!(with("[[service.cidr]]\nnet = \"2001:db8::/32\"\nlast_octet = [1, 2]").contains("IPv4 nets only"));
     assert!(with("[[service.port]]\nport = \"90-80\"").ends_with("port[1].port: 90 is above 80"));
+    assert!(with("[[service.protocol]]\nip = \"gre\"\ndb = 3").ends_with("protocol[1].ip: `gre` is none of esp, ah"));
     assert!(with("[[service.stun]]\nattr = \"0x10000\"\ndb = 3").contains("not a number from 0 to 0xffff"));
     assert!(with("[[service.stun]]\nattr = \"0x4000\"").ends_with("stun[1]: `db` is missing"));
     assert!(with("[[service.tls]]\ndb = 3").contains("needs one of `alpn`"));

@@ -15,6 +15,7 @@ fn with(proto: Proto, sizes: &[i32], every_ms: i64) -> FlowRecord {
     let mut f = flow(proto, Endpoint::new([192, 0, 2, 1].into(), 443));
     let side = |n: i32| if n > 0 { Side::Client } else { Side::Server };
     f.ladder.head = (1u32..).zip(sizes).map(|(i, n)| packet(i.into(), i64::from(i) * every_ms, side(*n), n.unsigned_abs())).collect();
+    f.last.ts = f.ladder.head.last().map_or(f.first.ts, |p| p.ts);
     f
 }
 

@@ -235,6 +235,12 @@ fn polling(name: &str, every_ms: i64) -> FlowRecord {
             crate::classify::trial::packet(n as u64 + 1, n / 2 * every_ms + n % 2 * 80, side, len)
         })
         .collect();
+    ended(flow)
+}
+
+/// Its last packet is that of the ladder.
+fn ended(mut flow: FlowRecord) -> FlowRecord {
+    flow.last.ts = flow.ladder.head.last().map_or(flow.first.ts, |p| p.ts);
     flow
 }
 
@@ -251,7 +257,7 @@ fn a_front_that_is_polled() {
 fn keepalives_support_and_do_not_name() {
     let idle = |mut flow: FlowRecord, len: u32, every_ms: i64| {
         flow.ladder.head = (0..6i64).map(|n| crate::classify::trial::packet(n as u64 + 1, n * every_ms, Side::Client, len)).collect();
-        flow
+        ended(flow)
     };
     #[rustfmt::skip]
     let table = [

@@ -195,6 +195,7 @@ const STREAMS: &[StreamJudge] = &[
     reflector::stream,
     mtproto::obfuscated,
     mtproto::plain,
+    mtproto::full,
     openvpn::stream,
     openvpn::masked_stream,
     threema::judge,

@@ -440,6 +440,18 @@ mod mtproto {
         assert_eq!(tcp(&[(C, other)]), [], "another key in the second frame");
         assert_eq!(tcp(&[(C, cat(&[&[0xef], &noise(2, 80)]))]), []);
     }
+
+    #[test]
+    fn the_full_transport() {
+        // Length 52, number 0, the message, and the sum that an implementation of its own made (zlib's crc32).
+        let message = cat(&[&[0; 8], &[7; 8], &20u32.to_le_bytes(), &0xbe7e_8ef1u32.to_le_bytes(), &[9; 16]]);
+        let frame = cat(&[&52u32.to_le_bytes(), &0u32.to_le_bytes(), &message, &0x20be_27a4u32.to_le_bytes()]);
+        assert_eq!(frame.len(), 52);
+        assert_eq!(tcp(&[(C, frame.clone())]), [Shape::TgPlain]);
+        assert_eq!(tcp(&[(C, frame[..30].to_vec()), (C, frame[30..].to_vec())]), [Shape::TgPlain]);
+        assert_eq!(tcp(&[(C, changed(&frame, 20))]), [], "another sum");
+        assert_eq!(tcp(&[(C, changed(&frame, 4))]), [], "not the first frame");
+    }
 }
 
 mod chats {
