@@ -28,7 +28,7 @@ fn each_shape_names_its_service_at_any_address() {
         (t(), Shape::WaHello, "whatsapp chat"), (t(), Shape::TgObfs2, "telegram chat"), (t(), Shape::TgObfs2Frames, "telegram chat"),
         (t(), Shape::TgPlain, "telegram chat"), (u(), Shape::TgPing, "telegram call"), (udp("192.0.2.1:8000"), Shape::Oicq, "qq chat"),
         (t(), Shape::Xmpp, "xmpp chat"), (t(), Shape::Irc, "irc chat"), (u(), Shape::Sip, "sip call"), (u(), Shape::ZoomSfu, "zoom call"),
-        (u(), Shape::DiscordFound, "discord call"), (t(), Shape::ViberFrames, "viber chat"), (u(), Shape::ViberCall, "viber call"),
+        (u(), Shape::DiscordAsk, "discord call"), (t(), Shape::ViberHello, "viber chat"), (u(), Shape::DiscordFound, "discord call"), (t(), Shape::ViberFrames, "viber chat"), (u(), Shape::ViberCall, "viber call"),
         (t(), Shape::Threema, "threema chat"), (t(), Shape::Loco, "kakaotalk chat"), (t(), Shape::Mmtls, "wechat chat"), (u(), Shape::ImoCall, "imo call"),
         (u(), Shape::LineCall, "line call"), (u(), Shape::AmneziaWg, "amneziawg -"), (u(), Shape::AmneziaWgData, "amneziawg -"),
         (t(), Shape::OpenVpnXor, "openvpn -"), (u(), Shape::SoftEtherNat, "softether api"), (u(), Shape::SoftEtherPack, "softether api"),
@@ -251,6 +251,21 @@ fn a_front_that_is_polled() {
     assert_eq!(named(&polling("ajax.aspnetcdn.com", 9000)), "");
     assert_eq!(named(&polling("www.example.com", 5000)), "", "the rhythm alone");
     assert_eq!(named(&sni("ajax.aspnetcdn.com")), "", "the name alone");
+}
+
+#[test]
+fn a_silent_socket_at_a_front_of_signal() {
+    let idle = |name: &str, len: u32, every_ms: i64| {
+        let mut flow = sni(name);
+        flow.ladder.head = (0..5i64).map(|n| crate::classify::trial::packet(n as u64 + 1, n * every_ms, Side::Client, len)).collect();
+        ended(flow)
+    };
+    let l = label(&idle("www.redditstatic.com", 28, 31_000)).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("signal", Some("chat"), LabelGrade::Possible));
+    assert_eq!(named(&idle("www.redditstatic.com", 39, 58_000)), "", "a browser's ping");
+    assert_eq!(named(&idle("www.redditstatic.com", 517, 31_000)), "", "requests");
+    assert_eq!(named(&idle("www.google.com", 28, 31_000)), "", "too many keep sockets open there");
+    assert_eq!(named(&sni("www.redditstatic.com")), "", "the name alone");
 }
 
 #[test]
