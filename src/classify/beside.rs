@@ -79,16 +79,21 @@ impl Book {
                 continue;
             }
             if let Some(n) = within(&rule.needs, rule.within) {
-                let told = Told::Context(*n);
-                found.push(Match {
+                let new = Match {
                     service: *service,
                     class: EvidenceClass::Context,
                     db: rule.db,
                     narrow: 0,
                     role: rule.role,
                     frame: n.frame,
-                    told,
-                });
+                    told: Told::Context(*n),
+                };
+                // One fact, though two rules know it: the heavier counts.
+                match found.iter_mut().find(|m| m.service == *service && matches!(m.told, Told::Context(x) if x.service == n.service)) {
+                    Some(old) if old.db < new.db => *old = new,
+                    Some(_) => {}
+                    None => found.push(new),
+                }
             }
         }
         let Some(name) = flow.asked_name().filter(|_| flow.payload(Side::Server) <= PROBE_MAX) else { return };

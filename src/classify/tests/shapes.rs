@@ -217,6 +217,11 @@ fn facetime_from_phone_to_phone_is_possible_after_a_push() {
     let leg = talking(16_393, "203.0.113.9:16402");
     let l = after_a_push(&leg).unwrap();
     assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("facetime", Some("call"), LabelGrade::Possible));
+    assert_eq!(
+        l.evidence.iter().filter(|e| e.class == EvidenceClass::Context).map(|e| e.db).collect::<Vec<_>>(),
+        [10],
+        "one push is one fact"
+    );
     assert!(label(&leg).is_none(), "ports and rate alone");
     assert!(after_a_push(&talking(50_000, "203.0.113.9:16402")).is_none(), "one end only");
     assert!(after_a_push(&talking(16_390, "203.0.113.9:16402")).is_none(), "a port between its two ranges");
