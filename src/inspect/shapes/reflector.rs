@@ -62,7 +62,7 @@ pub(super) fn stream(h: &Heads) -> Verdict {
         return if sent.is_empty() { Verdict::Wait } else { Verdict::No };
     };
     let fits = |p: &&[u8]| part(p, 0, 12) == Some(tag) && (control(p, p.len()) || carried(p, p.len()).is_some());
-    if !sent.iter().chain(&received).all(|p| fits(p)) {
+    if !sent.iter().chain(&received).all(fits) {
         return Verdict::No;
     }
     let asked = sent.first().is_some_and(|p| control(p, p.len()));
