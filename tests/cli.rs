@@ -331,6 +331,28 @@ fn a_wrong_service_file_is_named_with_line_and_key() {
 }
 
 #[test]
+fn rules_check_tells_what_is_wrong_with_a_service_file() {
+    let path = scratch("rules-check").join("mine.toml");
+    let service = "schema = 1\n[[service]]\nid = \"mine\"\ntitle = \"Mine\"\ncategory = \"messenger\"\nupdated = \"2026-01-01\"\n";
+    let name = "[[service.domain]]\nsuffix = \"mine.example\"\nsource = \"test\"\n";
+    let check = |rules: &str| {
+        std::fs::write(&path, format!("{service}{rules}")).unwrap();
+        let out = run(&["rules", "check", path.to_str().unwrap()]);
+        (out.status.code(), said(&out))
+    };
+    assert_eq!(check(name), (Some(0), String::new()));
+    // A range that another service claims for itself alone: once, though that one does so in two rules.
+    let (exit, says) = check(&format!("{name}[[service.cidr]]\nnet = \"149.154.167.0/24\"\nsource = \"test\"\n"));
+    let claims = "mine claims 149.154.167.0/24 for itself alone, but telegram claims 149.154.160.0/20";
+    assert_eq!((exit, says.matches(claims).count()), (Some(0), 1), "{says}");
+    // A rule that nothing can meet: a heavier one of the same name stands before it.
+    let (exit, says) = check(&format!("{name}{name}db = 3\n"));
+    assert!(exit == Some(0) && says.contains("mine: domain[2] (mine.example) does not match a flow made for it"), "{says}");
+    let (exit, says) = check(&format!("{name}dbs = 3\n"));
+    assert!(exit == Some(2) && says.contains("unknown key `dbs` (did you mean `db`?)"), "{says}");
+}
+
+#[test]
 fn colours_follow_option_and_environment() {
     let path = case("rst-on-path-tls");
     let colored = |args: &[&str], vars: &[(&str, &str)]| {

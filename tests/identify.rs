@@ -38,6 +38,9 @@ const TRUTH: &[(&str, &[&str])] = &[
     ("clean-wireguard-line-down", &["wireguard"]),
     ("openvpn-reset", &["openvpn"]),
     ("clean-openvpn-refused", &["openvpn"]),
+    ("shape-relays", &["teams", "telegram", "zoom"]),
+    ("shape-rhythms", &["facetime", "meek"]),
+    ("names-of-lists", &["irc"]),
     ("shape-obfuscated", &["amneziawg", "openvpn", "softether", "telegram"]),
 ];
 

@@ -13,6 +13,7 @@ use support::ladder::{Conv, EPOCH, Sent, Udp, lookup, merge};
 use support::pcap::{Pcap, Pcapng, Rec};
 use support::say::{self, Hello, quic};
 use support::shapes;
+use support::shapes_calls;
 use support::wire;
 use support::wrap::{self, Link};
 use support::{Dice, cases};
@@ -305,8 +306,8 @@ fn built() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let pieces = [1, 1, 3, 40, 20, 1, 200, 333, 64];
     cases.push(("hello-crumbs", "in.pcap", on(Link::Ethernet, &talk(Conv::new(CLIENT, SERVER), &hello.records(97), &pieces))));
 
-    for (name, packets) in shapes::cases().into_iter().chain(blocking::cases()).chain(blocking_udp::cases()).chain(blocking_names::cases())
-    {
+    let more = [shapes_calls::cases(), blocking::cases(), blocking_udp::cases(), blocking_names::cases()];
+    for (name, packets) in shapes::cases().into_iter().chain(more.into_iter().flatten()) {
         cases.push((name, "in.pcap", on(Link::Ethernet, &packets)));
     }
 

@@ -15,10 +15,14 @@ const PROBE_MAX: u64 = 16 * 1024;
 impl Book {
     /// Rules about sizes and times. Of one family the heaviest of each service counts; different families add up.
     pub(super) fn patterns<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
+        // Every one of them is about payload.
+        if flow.payload(Side::Client) == 0 && flow.payload(Side::Server) == 0 {
+            return;
+        }
         for (service, r) in &self.patterns {
             let Some(rule) = self.services.get(*service).and_then(|s| s.patterns.get(*r)) else { continue };
-            let port_fits = rule.scope.allows(flow.proto, flow.server.port)
-                || (sides_uncertain(flow) && rule.scope.allows(flow.proto, flow.client.port));
+            let (here, there) = (rule.scope.allows(flow.proto, flow.server.port), rule.scope.allows(flow.proto, flow.client.port));
+            let port_fits = if rule.both_ports { here && there } else { here || (sides_uncertain(flow) && there) };
             if !port_fits
                 || rule.opt_in && !self.heuristics
                 || rule.home && !found.iter().any(|m| m.service == *service && m.class == EvidenceClass::Ip)
@@ -75,16 +79,21 @@ impl Book {
                 continue;
             }
             if let Some(n) = within(&rule.needs, rule.within) {
-                let told = Told::Context(*n);
-                found.push(Match {
+                let new = Match {
                     service: *service,
                     class: EvidenceClass::Context,
                     db: rule.db,
                     narrow: 0,
                     role: rule.role,
                     frame: n.frame,
-                    told,
-                });
+                    told: Told::Context(*n),
+                };
+                // One fact, though two rules know it: the heavier counts.
+                match found.iter_mut().find(|m| m.service == *service && matches!(m.told, Told::Context(x) if x.service == n.service)) {
+                    Some(old) if old.db < new.db => *old = new,
+                    Some(_) => {}
+                    None => found.push(new),
+                }
             }
         }
         let Some(name) = flow.asked_name().filter(|_| flow.payload(Side::Server) <= PROBE_MAX) else { return };

@@ -148,6 +148,7 @@ fn extend(old: &mut Service, entry: Entry) {
     old.domains.extend(new.domains);
     old.cidrs.extend(new.cidrs);
     old.ports.extend(new.ports);
+    old.protocols.extend(new.protocols);
     old.tls.extend(new.tls);
     old.stun.extend(new.stun);
     old.shapes.extend(new.shapes);

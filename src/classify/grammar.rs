@@ -3,8 +3,8 @@
 use super::error::LoadError;
 use super::fields::{Fields, Source};
 use super::service::{
-    Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule, Range, Scope,
-    Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
+    Alphabet, Category, CidrRule, ContextRule, DomainRule, Hosting, Make, Ownership, Pattern, PatternRule, PortRule, ProbeRule,
+    ProtocolRule, Range, Scope, Service, ServiceInfo, ShapeRule, StunRule, TlsRule,
 };
 use crate::model::key::Proto;
 use crate::model::label::{EvidenceClass, Role};
@@ -20,12 +20,13 @@ const DOMAIN_DB: i16 = 40;
 const FILE_KEYS: &[&str] = &["schema", "service"];
 #[rustfmt::skip]
 const SERVICE_KEYS: &[&str] = &["id", "title", "category", "parent", "role", "updated", "notes", "circumvention", "hosted", "extends", "replace",
-    "domain", "cidr", "port", "tls", "stun", "parser", "pattern", "context", "probe"];
+    "domain", "cidr", "port", "protocol", "tls", "stun", "parser", "pattern", "context", "probe"];
 #[rustfmt::skip]
 const DOMAIN_KEYS: &[&str] = &["suffix", "exact", "prefix_label", "exclude", "db", "dns_db", "cert_db", "role", "brand", "hosted", "proto", "port",
     "source", "updated", "unverified"];
 const CIDR_KEYS: &[&str] = &["net", "owner", "last_octet", "db", "role", "brand", "proto", "port", "source", "updated", "unverified"];
 const PORT_KEYS: &[&str] = &["proto", "port", "db", "role", "source", "updated", "unverified"];
+const PROTOCOL_KEYS: &[&str] = &["ip", "db", "role", "source", "updated", "unverified"];
 #[rustfmt::skip]
 const TLS_KEYS: &[&str] = &["alpn", "ja4", "cert_cn", "cert_org", "cert_like", "issuer_like", "no_sni", "odd_finished", "hybrid_declined", "db", "role", "proto", "port", "source",
     "updated", "unverified"];
@@ -36,7 +37,7 @@ const STUN_KEYS: &[&str] = &["realm", "software", "attr", "type", "only_attrs", 
 const PARSER_KEYS: &[&str] = &["name", "class", "home", "carries", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
 #[rustfmt::skip]
 const PATTERN_KEYS: &[&str] = &["sizes", "tolerance", "modulo", "classes", "percent", "bursts", "skip", "len", "every_ms", "slack_ms", "times", "pps",
-    "seconds", "payload_types", "distinct", "nested", "home", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
+    "seconds", "payload_types", "distinct", "nested", "both_ports", "home", "opt_in", "db", "role", "proto", "port", "source", "updated", "unverified"];
 const CONTEXT_KEYS: &[&str] = &["needs", "within", "db", "role", "proto", "port", "source", "updated", "unverified"];
 const PROBE_KEYS: &[&str] = &["exact", "within", "db", "source", "updated", "unverified"];
 
@@ -131,6 +132,7 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
         domains: Vec::new(),
         cidrs: Vec::new(),
         ports: Vec::new(),
+        protocols: Vec::new(),
         tls: Vec::new(),
         stun: Vec::new(),
         shapes: Vec::new(),
@@ -146,6 +148,9 @@ fn service(f: &Fields<'_>) -> Result<Entry, LoadError> {
     }
     for t in f.tables("port", PORT_KEYS)? {
         service.ports.push(port(&t)?);
+    }
+    for t in f.tables("protocol", PROTOCOL_KEYS)? {
+        protocol(&t, &mut service.protocols)?;
     }
     for t in f.tables("tls", TLS_KEYS)? {
         service.tls.push(tls(&t)?);
@@ -259,6 +264,19 @@ fn port(f: &Fields<'_>) -> Result<PortRule, LoadError> {
     Ok(PortRule { scope, db: weight(f, "db", 1)?, role: role(f)? })
 }
 
+fn protocol(f: &Fields<'_>, out: &mut Vec<ProtocolRule>) -> Result<(), LoadError> {
+    provenance(f)?;
+    let known = [Proto::ESP, Proto::AH];
+    let names = || known.map(|p| p.name().into_owned()).join(", ");
+    let protos = f.list("ip", |s| known.into_iter().find(|p| p.name() == s).ok_or_else(|| format!("`{s}` is none of {}", names())))?;
+    if protos.is_empty() {
+        return Err(f.table_fault("`ip` is missing"));
+    }
+    let (db, role) = (needed_weight(f)?, role(f)?);
+    out.extend(protos.into_iter().map(|proto| ProtocolRule { proto, db, role }));
+    Ok(())
+}
+
 fn tls(f: &Fields<'_>) -> Result<TlsRule, LoadError> {
     provenance(f)?;
     let rule = TlsRule {
@@ -348,12 +366,17 @@ fn parser(f: &Fields<'_>, out: &mut Vec<ShapeRule>) -> Result<(), LoadError> {
 /// `www.{base32:8-20}.net`.
 fn make(f: &Fields<'_>, key: &str) -> Result<Option<Make>, LoadError> {
     let Some(text) = f.string(key)? else { return Ok(None) };
-    let parts = text.split_once("{base32:").and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
-    let Some((before, (length, after))) = parts else {
-        return Err(f.fault(key, "expected text around one random part, such as www.{base32:8-20}.net"));
+    let parts = text.split_once('{').and_then(|(before, rest)| {
+        let (random, after) = rest.split_once('}')?;
+        let (name, length) = random.split_once(':')?;
+        let (alphabet, _) = Alphabet::ALL.iter().find(|(_, n)| *n == name)?;
+        Some((before, *alphabet, length, after))
+    });
+    let Some((before, alphabet, length, after)) = parts else {
+        return Err(f.fault(key, "expected text around one random part, such as www.{base32:8-20}.net or {alnum:6-26}.net"));
     };
     match ranges(length, number16).as_deref() {
-        Ok([random]) => Ok(Some(Make { before: before.into(), random: *random, after: after.into() })),
+        Ok([random]) => Ok(Some(Make { before: before.into(), alphabet, random: *random, after: after.into() })),
         _ => Err(f.fault(key, format!("`{length}` is not a length or a range of lengths"))),
     }
 }
@@ -395,11 +418,16 @@ fn pattern(f: &Fields<'_>) -> Result<PatternRule, LoadError> {
         (Some("nested"), None) => Pattern::Nested,
         _ => return Err(f.table_fault(format!("needs exactly one of {}", kinds.map(|k| format!("`{k}`")).join(", ")))),
     };
+    let (both_ports, scope) = (f.flag("both_ports")?.unwrap_or(false), scope(f)?);
+    if both_ports && scope.ports.is_empty() {
+        return Err(f.fault("both_ports", "needs `port`"));
+    }
     Ok(PatternRule {
         pattern,
+        both_ports,
         home: f.flag("home")?.unwrap_or(false),
         opt_in: f.flag("opt_in")?.unwrap_or(false),
-        scope: scope(f)?,
+        scope,
         db: needed_weight(f)?,
         role: role(f)?,
     })

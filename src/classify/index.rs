@@ -100,7 +100,7 @@ impl NetIndex {
 
 /// Ranges that two services each claim for themselves alone: one of the files must be wrong.
 pub(super) fn overlaps(services: &[Service], nets: &NetIndex) -> Vec<String> {
-    let mut out = Vec::new();
+    let mut out: Vec<String> = Vec::new();
     for (s, service) in (0usize..).zip(services) {
         for rule in service.cidrs.iter().filter(|r| r.owner == Ownership::Exclusive) {
             nets.find(services, rule.net.network(), |t, wider| {
@@ -112,7 +112,11 @@ pub(super) fn overlaps(services: &[Service], nets: &NetIndex) -> Vec<String> {
                 let told = wider.net.prefix_len() < rule.net.prefix_len() || (wider.net == rule.net && t < s);
                 if t != s && told && wider.owner == Ownership::Exclusive && octets && wider.scope.meets(&rule.scope) {
                     let other = services.get(t).map_or("", |x| &*x.info.id);
-                    out.push(format!("{} claims {} for itself alone, but {other} claims {}", service.info.id, rule.net, wider.net));
+                    let told = format!("{} claims {} for itself alone, but {other} claims {}", service.info.id, rule.net, wider.net);
+                    // The other may claim it more than once, for other ports or roles.
+                    if !out.contains(&told) {
+                        out.push(told);
+                    }
                 }
             });
         }

@@ -39,6 +39,10 @@
 //! port = "590-599,1400"
 //! db = 3
 //!
+//! [[service.protocol]]           # a protocol over IP that is known by its number
+//! ip = ["esp", "ah"]
+//! db = 45
+//!
 //! [[service.tls]]                # all conditions must hold; with `port` alone: a handshake on its assigned port
 //! alpn = ["example/1"]           # also ja4, cert_cn, cert_org, no_sni, odd_finished,
 //!                                # hybrid_declined (a server that ignores X25519MLKEM768)
@@ -59,10 +63,11 @@
 //! [[service.pattern]]            # sizes and times; exactly one of these families a rule (`home` and `opt_in` as above)
 //! sizes = ["+126", "+126", "-44"]  # the first payloads, `tolerance = 0`
 //! # modulo = 16, classes = ["9", "12"], percent = 97, bursts = 12, skip = 0: what bursts leave when divided
-//! # len = "40", every_ms = 500, slack_ms = 80, times = 4: one length again and again
+//! # len = "40", every_ms = 500, slack_ms = 80, times = 4: so many payloads of one length (of a range: each of the same), each so long after the last
 //! # pps = 20, seconds = 5: datagrams both ways at least so fast, so long
 //! # payload_types = ["101-102", "118"], distinct = 2: RTP without DTLS
 //! # nested = true: bursts with the sizes of a TLS handshake inside
+//! # both_ports = true: both ends have one of the rule's ports
 //! db = 12
 //!
 //! [[service.context]]            # the same client used a service shortly before; supports other evidence, never stands alone

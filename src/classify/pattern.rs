@@ -7,7 +7,8 @@ use crate::model::frame::FrameNo;
 use crate::model::key::Proto;
 use crate::model::note::{Fact, Shape};
 use crate::model::side::Side;
-use crate::model::time::Span;
+use crate::model::time::{Span, Time};
+use smallvec::SmallVec;
 
 /// Bytes of one side between two pushes or answers.
 #[derive(Clone, Copy)]
@@ -28,7 +29,11 @@ pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
     let enough = match pattern {
         Pattern::Sizes { sizes, .. } => spoken >= sizes.len(),
         Pattern::Residue { bursts, .. } => spoken >= usize::from(*bursts),
-        Pattern::Period { times, .. } => gist.packets.client.max(gist.packets.server) >= u32::from(*times),
+        Pattern::Period { every_ms, slack_ms, times, .. } => {
+            let least = i64::from(every_ms.saturating_sub(*slack_ms)) * i64::from(times.saturating_sub(1));
+            gist.packets.client.max(gist.packets.server) >= u32::from(*times)
+                && flow.last.ts.since(flow.first.ts) >= Span::from_millis(least)
+        }
         Pattern::Media { .. } => gist.packets.client > 0 && gist.packets.server > 0,
         Pattern::PayloadTypes { .. } => true,
         Pattern::Nested => spoken >= 4,
@@ -48,8 +53,12 @@ pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
 
 /// Packets with new payload, in order.
 fn payloads(flow: &FlowRecord) -> impl Iterator<Item = &Brief> {
-    let repeated = mark::RETRANSMIT | mark::COPY | mark::ASIDE | mark::PROBE;
-    flow.ladder.head.iter().filter(move |p| p.len > 0 && p.marks & repeated == 0)
+    flow.ladder.head.iter().filter(|p| fresh(p))
+}
+
+/// Carries payload, and for the first time.
+const fn fresh(p: &Brief) -> bool {
+    p.len > 0 && p.marks & (mark::RETRANSMIT | mark::COPY | mark::ASIDE | mark::PROBE) == 0
 }
 
 fn first_sizes(flow: &FlowRecord, sizes: &[i32], tolerance: u16) -> Option<FrameNo> {
@@ -112,22 +121,39 @@ fn residue(flow: &FlowRecord, modulo: u16, classes: &[u16], percent: u8, least: 
     if enough && both { counted.last().map(|b| b.frame) } else { None }
 }
 
+/// One side sends payloads of one and the same length, each so long after the one before.
 fn period(flow: &FlowRecord, len: Range, every_ms: u32, slack_ms: u32, times: u16) -> Option<FrameNo> {
     let (every, slack) = (Span::from_millis(i64::from(every_ms)), Span::from_millis(i64::from(slack_ms)));
-    [Side::Client, Side::Server].into_iter().find_map(|side| {
-        let mut run = 0u16;
-        let mut before = None;
-        for p in flow.ladder.iter().filter(|p| p.side == side && u16::try_from(p.len).is_ok_and(|n| len.has(n))) {
-            let on_time = before.is_some_and(|t| (p.ts.since(t).nanos() - every.nanos()).abs() <= slack.nanos());
-            run = if on_time { run.saturating_add(1) } else { 0 };
-            before = Some(p.ts);
-            // So many gaps are one packet more.
-            if run.saturating_add(1) >= times {
+    // Between the first packets and the last lies what nobody kept: a run does not reach over it.
+    let unbroken = flow.ladder.between == 0;
+    let mut runs: SmallVec<[Run; 8]> = SmallVec::new();
+    for (part, packets) in [&flow.ladder.head, &flow.ladder.tail].into_iter().enumerate() {
+        if part == 1 && !unbroken {
+            runs.clear();
+        }
+        for p in packets.iter().filter(|p| fresh(p) && u16::try_from(p.len).is_ok_and(|n| len.has(n))) {
+            let Some(run) = runs.iter_mut().find(|r| r.side == p.side && r.len == p.len) else {
+                runs.push(Run { side: p.side, len: p.len, last: p.ts, packets: 1 });
+                continue;
+            };
+            let on_time = (p.ts.since(run.last).nanos() - every.nanos()).abs() <= slack.nanos();
+            run.packets = if on_time { run.packets.saturating_add(1) } else { 1 };
+            run.last = p.ts;
+            if run.packets >= times {
                 return Some(p.frame);
             }
         }
-        None
-    })
+    }
+    None
+}
+
+/// Payloads of one length of one side.
+struct Run {
+    side: Side,
+    len: u32,
+    last: Time,
+    /// Of the present run, each on time.
+    packets: u16,
 }
 
 fn media(flow: &FlowRecord, pps: u16, seconds: u16) -> Option<FrameNo> {

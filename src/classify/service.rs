@@ -284,16 +284,52 @@ pub(super) struct TlsRule {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Make {
     pub before: Box<str>,
-    /// Length of the random part; its alphabet is a–z and 2–7.
+    pub alphabet: Alphabet,
+    /// Length of the random part.
     pub random: Range,
     pub after: Box<str>,
+}
+
+/// What the random part of a made-up name is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Alphabet {
+    /// a–z and 2–7 (RFC 4648 §6, lower case).
+    Base32,
+    /// a–z, A–Z and 0–9, some of each: nobody names a host so.
+    Alnum,
+}
+
+impl Alphabet {
+    /// Each with its name in service files.
+    pub const ALL: &[(Self, &str)] = &[(Self::Base32, "base32"), (Self::Alnum, "alnum")];
+
+    fn fits(self, random: &str) -> bool {
+        match self {
+            Self::Base32 => random.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7')),
+            Self::Alnum => {
+                let some = |kind: fn(&u8) -> bool| random.bytes().any(|b| kind(&b));
+                random.bytes().all(|b| b.is_ascii_alphanumeric())
+                    && some(u8::is_ascii_lowercase)
+                    && some(u8::is_ascii_uppercase)
+                    && some(u8::is_ascii_digit)
+            }
+        }
+    }
 }
 
 impl Make {
     pub fn fits(&self, name: &str) -> bool {
         let Some(random) = name.strip_prefix(&*self.before).and_then(|n| n.strip_suffix(&*self.after)) else { return false };
-        u16::try_from(random.len()).is_ok_and(|n| self.random.has(n)) && random.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+        u16::try_from(random.len()).is_ok_and(|n| self.random.has(n)) && self.alphabet.fits(random)
     }
+}
+
+/// A protocol over IP that says what it is by its number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ProtocolRule {
+    pub proto: Proto,
+    pub db: i16,
+    pub role: Option<Role>,
 }
 
 /// A rule about a STUN message; all conditions must hold for one message.
@@ -351,6 +387,8 @@ pub(super) enum Pattern {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct PatternRule {
     pub pattern: Pattern,
+    /// Both ends must have one of the rule's ports.
+    pub both_ports: bool,
     /// Counts only at an address of the service's own ranges.
     pub home: bool,
     /// Counts only if the user asked for heuristics.
@@ -406,6 +444,7 @@ pub(super) struct Service {
     pub domains: Vec<DomainRule>,
     pub cidrs: Vec<CidrRule>,
     pub ports: Vec<PortRule>,
+    pub protocols: Vec<ProtocolRule>,
     pub tls: Vec<TlsRule>,
     pub stun: Vec<StunRule>,
     pub shapes: Vec<ShapeRule>,
@@ -419,6 +458,7 @@ impl Service {
         self.domains.len()
             + self.cidrs.len()
             + self.ports.len()
+            + self.protocols.len()
             + self.tls.len()
             + self.stun.len()
             + self.shapes.len()

@@ -18,6 +18,7 @@ impl Told<'_> {
                 let limit = if rule.scope.narrowness() > 0 { " at this protocol and port" } else { "" };
                 format!("{ip} is in {}, {}{limit}", rule.net, rule.owner.says())
             }
+            Self::Protocol(proto) => format!("IP protocol {}, {}", proto.0, proto.name().to_uppercase()),
             Self::Port(proto, port) => format!("{} port {port}", proto.name()),
             Self::Tls(rule, hello) => {
                 let alpn = rule.alpn.iter().find(|a| hello.alpn.contains(a)).map(|a| format!("ALPN {a}"));

@@ -1,7 +1,7 @@
 //! Tries every rule with a flow made for it: a rule that does not match even that one says nothing, whatever it was meant to say.
 
 use super::book::Book;
-use super::service::{CidrRule, DomainRule, Pattern, PatternRule, Scope, Service, StunRule, TlsRule};
+use super::service::{Alphabet, CidrRule, DomainRule, Pattern, PatternRule, Scope, Service, StunRule, TlsRule};
 use super::weigh::{Beside, Match, Near, Told};
 use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, Ladder, Moment, Outcome, RoleBasis, Stage, Totals};
 use crate::model::frame::FrameNo;
@@ -77,6 +77,10 @@ impl Book {
                 let met = of_cidr(r).iter().any(|flow| book.hits(s, flow, |m| matches!(m.told, Told::Address(_, x) if std::ptr::eq(x, r))));
                 tell("cidr", i, met, r.net.to_string());
             }
+            for (i, r) in service.protocols.iter().enumerate() {
+                let met = book.hits(s, &flow(r.proto, Endpoint::new(NOWHERE, 0)), |m| matches!(m.told, Told::Protocol(_)));
+                tell("protocol", i, met, r.proto.name().into_owned());
+            }
             for (i, r) in service.tls.iter().enumerate() {
                 let hit = |m: &Match<'_>| {
                     matches!(m.told, Told::Tls(x, _) if std::ptr::eq(x, r))
@@ -100,7 +104,10 @@ impl Book {
             }
             for (i, r) in service.patterns.iter().enumerate() {
                 let tcp = matches!(r.pattern, Pattern::Residue { .. } | Pattern::Nested);
-                let flow = of_pattern(r, book.at_home(service, r.home, &r.scope, if tcp { Proto::TCP } else { Proto::UDP }));
+                let mut flow = of_pattern(r, book.at_home(service, r.home, &r.scope, if tcp { Proto::TCP } else { Proto::UDP }));
+                if r.both_ports {
+                    flow.client.port = flow.server.port;
+                }
                 tell(
                     "pattern",
                     i,
@@ -200,8 +207,11 @@ fn of_tls(r: &TlsRule) -> FlowRecord {
         note(&mut flow, Side::Client, Fact::TlsApplicationData { record_len: 345 });
     }
     if r.about_certificate() {
-        let made =
-            |m: &super::service::Make| -> Box<str> { format!("{}{}{}", m.before, "a".repeat(usize::from(m.random.from)), m.after).into() };
+        let made = |m: &super::service::Make| -> Box<str> {
+            let random: String = "aZ7bY3".chars().cycle().take(usize::from(m.random.from)).collect();
+            let random = if m.alphabet == Alphabet::Base32 { random.to_ascii_lowercase() } else { random };
+            format!("{}{random}{}", m.before, m.after).into()
+        };
         let name = r.cert_like.as_ref().map(made).or_else(|| r.cert_cn.first().cloned()).unwrap_or_default();
         let shown = Certificate { names: vec![name], organisation: r.cert_org.first().cloned(), issuer: r.issuer_like.as_ref().map(made) };
         note(&mut flow, Side::Server, Fact::Certificate(Box::new(shown)));
@@ -266,6 +276,7 @@ fn of_pattern(r: &PatternRule, mut flow: FlowRecord) -> FlowRecord {
             flow.ladder.head = (0..=i64::from(*times))
                 .map(|i| packet(i as u64 + 1, i * i64::from(*every_ms), Side::Client, u32::from(len.from)))
                 .collect();
+            flow.last.ts = flow.ladder.head.last().map_or(flow.first.ts, |p| p.ts);
         }
         Pattern::Media { pps, seconds } => {
             flow.last.ts = START.ts.plus(Span::from_secs(i64::from(*seconds) + 1));

@@ -100,6 +100,7 @@ pub(super) enum Told<'a> {
     JustAsked(&'a str, Span, &'a DomainRule),
     Address(IpAddr, &'a CidrRule),
     Port(Proto, u16),
+    Protocol(Proto),
     Tls(&'a TlsRule, &'a ClientHello),
     Certificate(&'a str),
     /// The organisation that a certificate was issued to.
@@ -143,10 +144,14 @@ impl Book {
 
     /// Every rule that speaks for or against a service; `None` if none does.
     pub(super) fn matches<'a>(&'a self, flow: &'a FlowRecord, dns: &[DnsLead<'a>], beside: Beside<'a>) -> Option<Matches<'a>> {
-        if (flow.proto != Proto::TCP && flow.proto != Proto::UDP) || is_plain_dns(flow) {
+        let mut found = Matches::new();
+        if flow.proto != Proto::TCP && flow.proto != Proto::UDP {
+            self.protocols(flow, &mut found);
+            return (!found.is_empty()).then_some(found);
+        }
+        if is_plain_dns(flow) {
             return None;
         }
-        let mut found = Matches::new();
         self.names(flow, &mut found);
         self.leads(flow, dns, &mut found);
         self.addresses(flow, &mut found);
@@ -166,6 +171,16 @@ impl Book {
             found.retain(|m| !matches!(m.class, EvidenceClass::Fp | EvidenceClass::Pattern | EvidenceClass::Context));
         }
         Some(found)
+    }
+
+    /// What says by the number in the IP header what it is.
+    fn protocols<'a>(&'a self, flow: &FlowRecord, found: &mut Matches<'a>) {
+        for (service, s) in self.services.iter().enumerate() {
+            for rule in s.protocols.iter().filter(|r| r.proto == flow.proto) {
+                let (db, role, told) = (rule.db, rule.role, Told::Protocol(flow.proto));
+                keep(found, Match { service, class: EvidenceClass::Bytes, db, narrow: 0, role, frame: flow.first.frame, told });
+            }
+        }
     }
 
     /// SNI, gQUIC name, HTTP host, certificate.

@@ -15,6 +15,8 @@ const AFTER: Span = Span::from_secs(60);
 const BEFORE: Span = Span::from_secs(-5);
 /// Addresses remembered of one capture.
 const PEERS_MAX: usize = 65_536;
+/// Datagrams of each end from which an unknown protocol is a talk.
+const LEG_MIN: u32 = 4;
 /// Ports below are services, not phones.
 const PORT_MIN: u16 = 1024;
 
@@ -24,6 +26,8 @@ struct Told {
     flow: usize,
     at: Time,
     frame: FrameNo,
+    /// Its legs speak no protocol that can be read: enciphered from the first byte on.
+    enciphered: bool,
 }
 
 /// A call of the same client that announced the address a flow speaks with.
@@ -41,7 +45,7 @@ pub struct Leg {
 #[derive(Default)]
 pub struct Peers {
     named: HashMap<(IpAddr, Endpoint), Told>,
-    /// Sockets from which a labelled call asked by STUN.
+    /// Sockets from which a labelled call asked by STUN, or spoke with Telegram's reflectors.
     sockets: HashMap<Endpoint, Told>,
 }
 
@@ -57,15 +61,23 @@ impl Peers {
                 && flow.proto == Proto::UDP
                 && flow.client.port >= PORT_MIN
                 && peers.sockets.len() < PEERS_MAX
-                && let Some((note, _)) = flow.notes.stun().next()
             {
-                peers.sockets.entry(flow.client).or_insert(Told { flow: i, at: note.ts, frame: note.frame });
+                let asked = flow.notes.stun().next().map(|(note, _)| (note, false));
+                let reflected = flow.notes.shapes().find(|(_, s)| reflector(*s)).map(|(note, _)| (note, true));
+                if let Some((note, enciphered)) = asked.or(reflected) {
+                    peers.sockets.entry(flow.client).or_insert(Told { flow: i, at: note.ts, frame: note.frame, enciphered });
+                }
             }
             for (note, message) in flow.notes.stun() {
                 let Some(peer) = message.peer else { continue };
                 let usable = peer.port >= PORT_MIN && !peer.ip.is_unspecified() && !peer.ip.is_loopback() && peer != flow.server;
                 if usable && peers.named.len() < PEERS_MAX {
-                    peers.named.entry((flow.client.ip, peer)).or_insert(Told { flow: i, at: note.ts, frame: note.frame });
+                    peers.named.entry((flow.client.ip, peer)).or_insert(Told {
+                        flow: i,
+                        at: note.ts,
+                        frame: note.frame,
+                        enciphered: false,
+                    });
                 }
             }
         }
@@ -81,9 +93,21 @@ impl Peers {
         // Only what speaks as a leg does: an app may ask names from the same socket.
         let legs =
             flow.notes.stun().next().is_some() || flow.notes.shapes().any(|(_, s)| matches!(s, Shape::Rtp | Shape::Rtcp | Shape::Dtls));
-        let socket = [flow.client, flow.server].iter().filter(|_| legs).find_map(|at| self.sockets.get(at));
+        let fits = |told: &&Told| legs || told.enciphered && talk(flow);
+        let socket = [flow.client, flow.server].iter().find_map(|at| self.sockets.get(at).filter(fits));
         let (told, same_socket) = named.map(|t| (t, false)).or_else(|| socket.map(|t| (t, true)))?;
         let after = flow.first.ts.since(told.at);
         (BEFORE..=AFTER).contains(&after).then_some(Leg { flow: told.flow, frame: told.frame, same_socket })
     }
+}
+
+/// What a call says to Telegram's reflectors.
+const fn reflector(shape: Shape) -> bool {
+    matches!(shape, Shape::TgPing | Shape::TgReflector | Shape::TgReflectorPort)
+}
+
+/// Both ends speak, several times, and nobody knows the protocol.
+fn talk(flow: &FlowRecord) -> bool {
+    let packets = flow.gist().packets;
+    flow.app.is_none() && packets.client >= LEG_MIN && packets.server >= LEG_MIN
 }

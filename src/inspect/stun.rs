@@ -27,6 +27,17 @@ pub(super) fn channel_data(bytes: &[u8]) -> Option<&[u8]> {
     ((0x4000..=0x4fff).contains(&channel) && !payload.is_empty() && c.left() < 4).then_some(payload)
 }
 
+/// What is behind the header of a multiplexed channel of Microsoft's relays ([MS-TURN]; nDPI 3b1286a: teams.pcap): `ff 10`, the length of all that
+/// follows, eight bytes that name the channel.
+pub(super) fn ms_channel(bytes: &[u8]) -> Option<&[u8]> {
+    let mut c = Cursor::new(bytes);
+    if c.u16()? != 0xff10 {
+        return None;
+    }
+    let payload = c.block16()?.get(8..)?;
+    (!payload.is_empty() && c.is_empty()).then_some(payload)
+}
+
 /// A message of RFC 3489, which has no cookie: a Binding or shared-secret message whose attributes are all known there and fill it exactly.
 /// A bare request is nothing but a type, a zero and sixteen random bytes, and counts only to a port of STUN.
 pub(super) fn read_old(bytes: &[u8], stun_port: bool) -> Option<Stun> {

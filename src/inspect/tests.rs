@@ -289,6 +289,32 @@ fn tls_behind_socks_and_after_starttls() {
         .say(Side::Client, &wire);
     assert!(t.notes.client_hello().is_some());
     assert_eq!(t.desk.app(), Some("smtp"));
+    let mut t = Talk::new(Desk::tcp(50_000, 5222));
+    let opens =
+        b"<?xml version='1.0'?><stream:stream to='example.org' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+    t.say(Side::Client, opens)
+        .say(Side::Server, b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>")
+        .say(Side::Client, b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        .say(Side::Server, b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+        .say(Side::Client, &wire);
+    assert_eq!(t.notes.client_hello().unwrap().1.sni.as_deref(), Some("www.youtube.com"));
+    assert_eq!((t.desk.app(), t.notes.shapes().next().map(|(_, s)| s)), (Some("xmpp"), Some(Shape::Xmpp)));
+}
+
+#[test]
+fn requests_that_open_a_tunnel() {
+    let told = |request: &[u8]| {
+        let mut t = Talk::new(Desk::tcp(50_000, 8080));
+        t.say(Side::Client, request);
+        let host = t.notes.http_request().and_then(|(_, r)| r.host.clone());
+        (t.notes.shapes().map(|(_, s)| s).collect::<Vec<_>>(), host)
+    };
+    let (shapes, host) = told(b"CONNECT web.telegram.org:443 HTTP/1.1\r\nHost: web.telegram.org:443\r\n\r\n");
+    assert_eq!((shapes.as_slice(), host.as_deref()), (&[Shape::HttpProxy][..], Some("web.telegram.org")));
+    let sstp = b"SSTP_DUPLEX_POST /sra_{BA195980-CD49-458b-9E23-C84EE0ADCD75}/ HTTP/1.1\r\nHost: vpn.example\r\n\r\n";
+    assert_eq!(told(sstp).0, [Shape::Sstp]);
+    assert_eq!(told(b"SSTP_DUPLEX_POST / HTTP/1.1\r\nHost: vpn.example\r\n\r\n").0, [], "another resource");
+    assert_eq!(told(b"GET /index.html HTTP/1.1\r\nHost: vpn.example\r\n\r\n").0, []);
 }
 
 #[test]

@@ -38,7 +38,29 @@ pub(super) struct Datagrams {
     dns: u8,
     stun: u8,
     realm: bool,
+    wrap: Wrap,
     last: Option<(Side, Seen)>,
+}
+
+/// What stands before every message of a call, once that is proven.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wrap {
+    None,
+    /// The channel header of Microsoft's relays.
+    MsChannel,
+    /// The header of Telegram's reflectors.
+    Reflector,
+}
+
+impl Wrap {
+    /// The message behind it.
+    fn inside(self, bytes: &[u8]) -> Option<&[u8]> {
+        match self {
+            Self::None => None,
+            Self::MsChannel => stun::ms_channel(bytes),
+            Self::Reflector => shapes::reflected(bytes),
+        }
+    }
 }
 
 impl Datagrams {
@@ -56,6 +78,7 @@ impl Datagrams {
             dns: 0,
             stun: 0,
             realm: false,
+            wrap: Wrap::None,
             last: None,
         }
     }
@@ -79,6 +102,7 @@ impl Datagrams {
     /// Counts media once they are proven to be media, also inside a relay's channel.
     fn count_media(&mut self, bytes: &[u8], pen: &Pen<'_>) {
         let Some(legs) = &mut self.legs else { return };
+        let bytes = self.wrap.inside(bytes).unwrap_or(bytes);
         match bytes.first() {
             Some(0x80..=0xbf) => legs.count(pen.side, pen.seen.ts, bytes),
             Some(0x40..=0x4f) => {
@@ -106,6 +130,9 @@ impl Datagrams {
         if self.quic.is_some() || self.quic_over {
             return self.beside_quic(bytes, len, pen);
         }
+        if let Some(appetite) = self.wrapped(bytes, pen, app) {
+            return appetite;
+        }
         if quic::begins(bytes) {
             app.get_or_insert("quic");
             self.quic = Some(Box::default());
@@ -123,7 +150,26 @@ impl Datagrams {
             app.get_or_insert("dns");
             self.note_dns(read, pen);
         }
-        let limit = match *app {
+        self.appetite(*app)
+    }
+
+    /// The messages of a call behind a header of their own; `None` if this is none.
+    fn wrapped(&mut self, bytes: &[u8], pen: &mut Pen<'_>, app: &mut Option<&'static str>) -> Option<Appetite> {
+        if self.wrap == Wrap::None {
+            // The header alone is two bytes and a length; STUN behind it settles it.
+            let inner = stun::ms_channel(bytes)?;
+            stun::read(inner)?;
+            self.wrap = Wrap::MsChannel;
+            pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(Shape::MsChannel));
+        }
+        let inner = self.wrap.inside(bytes)?;
+        self.call(inner, pen, app, 1);
+        Some(self.appetite(*app))
+    }
+
+    /// Whether more of a flow of this protocol is to be read.
+    fn appetite(&self, app: Option<&'static str>) -> Appetite {
+        let limit = match app {
             None => UNKNOWN_MAX,
             Some("dns") => DNS_MAX,
             // Enough was noted and the realm is known or not to be expected any more: only media and DTLS are still of interest.
@@ -205,6 +251,9 @@ impl Datagrams {
         let shapes = self.shapes.get_or_insert_default();
         let Some(shape) = shapes.feed(self.ports, pen.side, bytes, len) else { return false };
         pen.write(Pos::FIRST, Pos::FIRST, Fact::Shape(shape));
+        if shape == Shape::TgReflectorPort {
+            self.wrap = Wrap::Reflector;
+        }
         *app = app.or(shape.app());
         shape.app().is_some() && shapes.done()
     }
@@ -224,7 +273,7 @@ impl Datagrams {
 
     /// Ports of other protocols whose datagrams happen to look like media.
     fn may_be_media(&self) -> bool {
-        self.ports.iter().all(|&p| p > 1023 && p != 30_303)
+        self.wrap != Wrap::None || self.ports.iter().all(|&p| p > 1023 && p != 30_303)
     }
 
     fn note_dns(&mut self, read: dns::Read, pen: &mut Pen<'_>) {

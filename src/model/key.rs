@@ -22,6 +22,10 @@ impl Proto {
     pub const UDP: Self = Self(17);
     /// ICMP, 1.
     pub const ICMP: Self = Self(1);
+    /// ESP, 50 (RFC 4303).
+    pub const ESP: Self = Self(50);
+    /// AH, 51 (RFC 4302).
+    pub const AH: Self = Self(51);
     /// ICMPv6, 58.
     pub const ICMP6: Self = Self(58);
     /// SCTP, 132.

@@ -218,7 +218,7 @@ pub enum Shape {
     SoftEtherNat,
     /// SoftEther PACK whose elements fill it exactly.
     SoftEtherPack,
-    /// Telegram reflector: tag, ids and a length that fits, before every datagram of both sides.
+    /// Telegram reflector: tag, ids and a length that fits, before every packet of both sides.
     TgReflectorPort,
     /// QUIC and RTP on one pair of ports.
     QuicRtp,
@@ -238,6 +238,10 @@ pub enum Shape {
     ZoomMedia,
     /// A protocol's beginning, after which its frames do not follow.
     Broken,
+    /// Microsoft's channel header (`ff 10`, length, eight bytes) around STUN.
+    MsChannel,
+    /// Zoom keepalives, each sent back with its number, time and id.
+    ZoomPing,
 }
 
 impl Shape {
@@ -291,7 +295,7 @@ impl Shape {
         (Self::OpenVpnXor, "openvpn_xor", "OpenVPN reset, answer and acknowledgement of exact sizes under one mask"),
         (Self::SoftEtherNat, "softether_nat", "SoftEther helper: one letter, answered with address and port"),
         (Self::SoftEtherPack, "softether_pack", "SoftEther PACK whose elements fill it exactly"),
-        (Self::TgReflectorPort, "tg_reflector_port", "Telegram reflector: tag, ids and a length that fits, before every datagram of both sides"),
+        (Self::TgReflectorPort, "tg_reflector_port", "Telegram reflector: tag, ids and a length that fits, before every packet of both sides"),
         (Self::QuicRtp, "quic_rtp", "QUIC and RTP on one pair of ports"),
         (Self::Sstp, "sstp", "SSTP request line"),
         (Self::HttpProxy, "http_proxy", "request to a proxy: CONNECT, or a whole URL"),
@@ -301,6 +305,8 @@ impl Shape {
         (Self::ViberPing, "viber_ping", "Viber probe of a call, answered with its time or id"),
         (Self::ZoomMedia, "zoom_media", "Zoom media headers before RTP of one source"),
         (Self::Broken, "broken", "a protocol's beginning, after which its frames do not follow"),
+        (Self::MsChannel, "ms_channel", "the channel header of Microsoft's relays around STUN"),
+        (Self::ZoomPing, "zoom_ping", "Zoom keepalives, each sent back with its number, time and id"),
     ];
 
     /// The shape of this name.

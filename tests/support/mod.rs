@@ -11,6 +11,7 @@ pub mod ladder;
 pub mod pcap;
 pub mod say;
 pub mod shapes;
+pub mod shapes_calls;
 pub mod tools;
 pub mod wire;
 pub mod wrap;

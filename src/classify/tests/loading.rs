@@ -34,6 +34,7 @@ fn complaints_name_file_line_and_key() {
     );
     assert!(with("[[service.cidr]]\nnet = \"2001:db8::/32\"\nlast_octet = [1, 2]").contains("IPv4 nets only"));
     assert!(with("[[service.port]]\nport = \"90-80\"").ends_with("port[1].port: 90 is above 80"));
+    assert!(with("[[service.protocol]]\nip = \"gre\"\ndb = 3").ends_with("protocol[1].ip: `gre` is none of esp, ah"));
     assert!(with("[[service.stun]]\nattr = \"0x10000\"\ndb = 3").contains("not a number from 0 to 0xffff"));
     assert!(with("[[service.stun]]\nattr = \"0x4000\"").ends_with("stun[1]: `db` is missing"));
     assert!(with("[[service.tls]]\ndb = 3").contains("needs one of `alpn`"));
@@ -47,6 +48,7 @@ fn complaints_name_file_line_and_key() {
     assert!(with("[[service.pattern]]\nsizes = [\"126\"]\ndb = 3").contains("`126` is not a signed length"));
     assert!(with("[[service.pattern]]\nlen = 40\nevery_ms = 10\nslack_ms = 1\ntimes = 4\ndb = 3").contains("10 is outside 50"));
     assert!(with("[[service.tls]]\ncert_like = \"www.{base64:8}.net\"\ndb = 3").contains("one random part"));
+    assert!(with("[[service.pattern]]\npps = 20\nseconds = 5\nboth_ports = true\ndb = 3").ends_with("pattern[1].both_ports: needs `port`"));
     assert!(with("[[service.context]]\nneeds = \"apns\"\ndb = 3").ends_with("context[1]: `within` is missing"));
     assert!(with("[[service.probe]]\nexact = \"a.example\"\ndb = 3").ends_with("a probe speaks against the name"));
     // Where a rule comes from is a part of it.

@@ -15,6 +15,7 @@ fn with(proto: Proto, sizes: &[i32], every_ms: i64) -> FlowRecord {
     let mut f = flow(proto, Endpoint::new([192, 0, 2, 1].into(), 443));
     let side = |n: i32| if n > 0 { Side::Client } else { Side::Server };
     f.ladder.head = (1u32..).zip(sizes).map(|(i, n)| packet(i.into(), i64::from(i) * every_ms, side(*n), n.unsigned_abs())).collect();
+    f.last.ts = f.ladder.head.last().map_or(f.first.ts, |p| p.ts);
     f
 }
 
@@ -51,6 +52,29 @@ fn periods() {
     assert!(find(&rule, &with(Proto::UDP, &[40; 3], 500)).is_none());
     assert!(find(&rule, &with(Proto::UDP, &[41; 4], 500)).is_none());
     assert!(find(&rule, &with(Proto::UDP, &pings, 500)).is_none(), "one is left out");
+}
+
+#[test]
+fn periods_of_a_range_of_lengths() {
+    let rule = Pattern::Period { len: Range { from: 28, to: 39 }, every_ms: 500, slack_ms: 80, times: 4 };
+    assert!(find(&rule, &with(Proto::TCP, &[39; 4], 500)).is_some());
+    assert!(find(&rule, &with(Proto::TCP, &[39, 28, 39, 28], 500)).is_none(), "two lengths, each too seldom");
+    let answered = [39, -28, 39, -28, 39, -28, 39];
+    assert!(find(&rule, &with(Proto::TCP, &answered, 250)).is_some(), "what the other side says does not matter");
+    let mut again = with(Proto::TCP, &[39; 4], 500);
+    again.ladder.head[2].marks |= crate::model::flow::mark::RETRANSMIT;
+    assert!(find(&rule, &again).is_none(), "a repetition is not on time");
+}
+
+/// A run of periods was counted over packets that nobody kept.
+#[test]
+fn periods_do_not_reach_over_the_unseen_middle() {
+    let rule = Pattern::Period { len: Range { from: 40, to: 40 }, every_ms: 500, slack_ms: 80, times: 4 };
+    let mut f = with(Proto::TCP, &[40; 4], 500);
+    f.ladder.tail = f.ladder.head.split_off(2);
+    assert!(find(&rule, &f).is_some(), "nothing lies between");
+    f.ladder.between = 90;
+    assert!(find(&rule, &f).is_none());
 }
 
 #[test]

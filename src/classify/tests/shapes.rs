@@ -5,6 +5,7 @@ use super::{book, label, named};
 use crate::classify::{Beside, Book, Companion, Near};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
+use crate::model::key::Endpoint;
 use crate::model::label::{EvidenceClass, LabelGrade};
 use crate::model::note::{Certificate, ClientHello, Fact, Note, ServerHello, Shape, Stun, UserName};
 use crate::model::seq::Pos;
@@ -27,7 +28,7 @@ fn each_shape_names_its_service_at_any_address() {
         (t(), Shape::WaHello, "whatsapp chat"), (t(), Shape::TgObfs2, "telegram chat"), (t(), Shape::TgObfs2Frames, "telegram chat"),
         (t(), Shape::TgPlain, "telegram chat"), (u(), Shape::TgPing, "telegram call"), (udp("192.0.2.1:8000"), Shape::Oicq, "qq chat"),
         (t(), Shape::Xmpp, "xmpp chat"), (t(), Shape::Irc, "irc chat"), (u(), Shape::Sip, "sip call"), (u(), Shape::ZoomSfu, "zoom call"),
-        (u(), Shape::DiscordFound, "discord call"), (t(), Shape::ViberFrames, "viber chat"), (u(), Shape::ViberCall, "viber call"),
+        (u(), Shape::DiscordAsk, "discord call"), (t(), Shape::ViberHello, "viber chat"), (u(), Shape::DiscordFound, "discord call"), (t(), Shape::ViberFrames, "viber chat"), (u(), Shape::ViberCall, "viber call"),
         (t(), Shape::Threema, "threema chat"), (t(), Shape::Loco, "kakaotalk chat"), (t(), Shape::Mmtls, "wechat chat"), (u(), Shape::ImoCall, "imo call"),
         (u(), Shape::LineCall, "line call"), (u(), Shape::AmneziaWg, "amneziawg -"), (u(), Shape::AmneziaWgData, "amneziawg -"),
         (t(), Shape::OpenVpnXor, "openvpn -"), (u(), Shape::SoftEtherNat, "softether api"), (u(), Shape::SoftEtherPack, "softether api"),
@@ -172,6 +173,145 @@ fn a_relay_of_tor_shows_two_made_up_names() {
     assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net", "b.example"], "www.5urn7xj6.com")), "", "a second name");
     assert_eq!(named(&shown(&["www.example-shop.net"], "www.5urn7xj6.com")), "");
     assert_eq!(named(&shown(&["www.iqk6icmxz2ii.net"], "R3")), "");
+}
+
+#[test]
+fn a_proxy_of_whatsapp_shows_two_made_up_names() {
+    let shown = |names: &[&str], issuer: &str| {
+        let names = names.iter().map(|n| (*n).into()).collect();
+        let certificate = Certificate { names, issuer: Some(issuer.into()), ..Certificate::default() };
+        tcp("192.0.2.1:443").note(Fact::Certificate(Box::new(certificate)))
+    };
+    let l = label(&shown(&["kF3pQx90bTzLm.net"], "Zr81LwQnYc5")).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("whatsapp", Some("chat"), LabelGrade::Possible));
+    for (name, issuer) in [
+        ("mycompany.net", "MyCompanyCA1"),
+        ("MyCompany.net", "MyCompanyCA1"),
+        ("kF3pQx90bTzLm.net", "R3"),
+        ("kF3pQx90bTzLm.net", "MyCompanyCA"),
+        ("kF3pQx90bTzLm.net", "Let's Encrypt Authority X3"),
+        ("kF3pQx90bTzLm.com", "Zr81LwQnYc5"),
+        ("www.kF3pQx90bTzLm.net", "Zr81LwQnYc5"),
+    ] {
+        assert_eq!(named(&shown(&[name], issuer)), "", "{name} by {issuer}");
+    }
+    assert_eq!(named(&shown(&["kF3pQx90bTzLm.net", "home.example"], "Zr81LwQnYc5")), "", "a second name");
+}
+
+/// Both ways so fast, for so long, from `client` to `server`.
+fn talking(client: u16, server: &str) -> FlowRecord {
+    let mut flow = udp(server);
+    flow.client.port = client;
+    flow.last.ts = flow.first.ts.plus(Span::from_secs(10));
+    for side in crate::model::side::Side::BOTH {
+        (flow.totals[side].packets, flow.totals[side].payload) = (400, 400 * 120);
+    }
+    flow.ladder.head = vec![crate::classify::trial::packet(1, 0, Side::Client, 120)];
+    flow
+}
+
+#[test]
+fn facetime_from_phone_to_phone_is_possible_after_a_push() {
+    let near = [Near { service: "apns", frame: FrameNo(2), ago: Span::from_secs(4) }];
+    let after_a_push = |flow: &FlowRecord| book().label_beside(flow, &[], Beside { companion: None, near: &near });
+    let leg = talking(16_393, "203.0.113.9:16402");
+    let l = after_a_push(&leg).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("facetime", Some("call"), LabelGrade::Possible));
+    assert_eq!(
+        l.evidence.iter().filter(|e| e.class == EvidenceClass::Context).map(|e| e.db).collect::<Vec<_>>(),
+        [10],
+        "one push is one fact"
+    );
+    assert!(label(&leg).is_none(), "ports and rate alone");
+    assert!(after_a_push(&talking(50_000, "203.0.113.9:16402")).is_none(), "one end only");
+    assert!(after_a_push(&talking(16_390, "203.0.113.9:16402")).is_none(), "a port between its two ranges");
+    assert!(after_a_push(&udp("203.0.113.9:16402")).is_none());
+    // Through a relay the address says it, and rate and push make it surer.
+    let relayed = talking(50_000, "17.1.2.3:3480");
+    assert!(after_a_push(&relayed).unwrap().total_db > label(&udp("17.1.2.3:3480")).unwrap().total_db);
+}
+
+/// The same request again and again, every five seconds.
+fn polling(name: &str, every_ms: i64) -> FlowRecord {
+    let mut flow = sni(name);
+    flow.ladder.head = (0..8i64)
+        .map(|n| {
+            let (side, len) = if n % 2 == 0 { (Side::Client, 310) } else { (Side::Server, 260) };
+            crate::classify::trial::packet(n as u64 + 1, n / 2 * every_ms + n % 2 * 80, side, len)
+        })
+        .collect();
+    ended(flow)
+}
+
+/// Its last packet is that of the ladder.
+fn ended(mut flow: FlowRecord) -> FlowRecord {
+    flow.last.ts = flow.ladder.head.last().map_or(flow.first.ts, |p| p.ts);
+    flow
+}
+
+#[test]
+fn a_front_that_is_polled() {
+    let l = label(&polling("ajax.aspnetcdn.com", 5000)).unwrap();
+    assert_eq!((&*l.id, l.grade, l.circumvention), ("meek", LabelGrade::Possible, true));
+    assert_eq!(named(&polling("ajax.aspnetcdn.com", 9000)), "");
+    assert_eq!(named(&polling("www.example.com", 5000)), "", "the rhythm alone");
+    assert_eq!(named(&sni("ajax.aspnetcdn.com")), "", "the name alone");
+}
+
+#[test]
+fn a_silent_socket_at_a_front_of_signal() {
+    let idle = |name: &str, len: u32, every_ms: i64| {
+        let mut flow = sni(name);
+        flow.ladder.head = (0..5i64).map(|n| crate::classify::trial::packet(n as u64 + 1, n * every_ms, Side::Client, len)).collect();
+        ended(flow)
+    };
+    let l = label(&idle("www.redditstatic.com", 28, 31_000)).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name()), l.grade), ("signal", Some("chat"), LabelGrade::Possible));
+    assert_eq!(named(&idle("www.redditstatic.com", 39, 58_000)), "", "a browser's ping");
+    assert_eq!(named(&idle("www.redditstatic.com", 517, 31_000)), "", "requests");
+    assert_eq!(named(&idle("www.google.com", 28, 31_000)), "", "too many keep sockets open there");
+    assert_eq!(named(&sni("www.redditstatic.com")), "", "the name alone");
+}
+
+#[test]
+fn keepalives_support_and_do_not_name() {
+    let idle = |mut flow: FlowRecord, len: u32, every_ms: i64| {
+        flow.ladder.head = (0..6i64).map(|n| crate::classify::trial::packet(n as u64 + 1, n * every_ms, Side::Client, len)).collect();
+        ended(flow)
+    };
+    #[rustfmt::skip]
+    let table = [
+        (udp("192.0.2.7:51820"), 32, 25_000, Some(Shape::WireGuardData), "wireguard"),
+        (udp("192.0.2.7:4500"), 1, 20_000, Some(Shape::EspUdp), "ikev2"),
+        (udp("192.0.2.7:597"), 40, 10_000, Some(Shape::TgPing), "telegram"),
+        (sni("chat.signal.org"), 28, 30_000, None, "signal"),
+        (sni("chat.signal.org"), 39, 31_000, None, "signal"),
+        (tcp("155.212.204.5:443").sni("api.oneme.ru"), 46, 30_000, None, "max"),
+        (tcp("155.212.204.5:443").sni("ws-api.oneme.ru"), 96, 30_000, None, "max"),
+        (tcp("157.240.20.53:443").sni("web.whatsapp.com"), 71, 24_000, None, "whatsapp"),
+    ];
+    for (flow, len, every, shape, want) in table {
+        let said = |flow: FlowRecord| shape.map_or(flow.clone(), |s| shaped(flow, s));
+        let (quiet, pinging) = (label(&said(flow.clone())).unwrap(), label(&idle(said(flow.clone()), len, every)).unwrap());
+        assert_eq!((&*quiet.id, &*pinging.id), (want, want));
+        let rhythm = pinging.evidence.iter().any(|e| e.class == EvidenceClass::Pattern && e.says.starts_with("one length again every"));
+        assert!(rhythm && pinging.total_db > quiet.total_db, "{want} {len} every {every} ms: {:?}", pinging.evidence);
+        // Without anything else the rhythm names nobody.
+        let nowhere = Endpoint::new([192, 0, 2, 7].into(), flow.server.port);
+        let alone = idle(crate::classify::trial::flow(flow.proto, nowhere), len, every);
+        assert_eq!(named(&alone), "", "{want}");
+    }
+    // The socket of MAX without a name: possible only once a capture has shown it.
+    assert_eq!(named(&idle(tcp("155.212.204.5:443"), 46, 30_000)), "");
+}
+
+#[test]
+fn channels_and_keepalives_of_calls() {
+    let l = label(&shaped(udp("198.51.100.9:3479"), Shape::MsChannel)).unwrap();
+    assert_eq!((&*l.id, l.role.map(|r| r.name())), ("teams", Some("call")));
+    assert_eq!(named(&shaped(udp("198.51.100.9:8801"), Shape::ZoomPing)), "zoom call");
+    assert_eq!(named(&shaped(udp("198.51.100.9:9999"), Shape::ZoomPing)), "", "not one of its ports");
+    assert_eq!(named(&shaped(tcp("198.51.100.9:598"), Shape::TgReflectorPort)), "telegram call");
 }
 
 #[test]

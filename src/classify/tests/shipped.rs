@@ -181,6 +181,20 @@ fn other_addresses() {
 }
 
 #[test]
+fn ipsec_over_ip_itself() {
+    use crate::model::label::EvidenceClass;
+    for proto in [Proto::ESP, Proto::AH] {
+        let l = label(&flow(proto, "198.51.100.7:0")).unwrap();
+        assert_eq!((&*l.id, l.grade, l.circumvention, l.evidence[0].class), ("ikev2", LabelGrade::Confident, true, EvidenceClass::Bytes));
+    }
+    assert_eq!(label(&flow(Proto::ESP, "198.51.100.7:0")).unwrap().evidence[0].says, "IP protocol 50, ESP");
+    // Its neighbours carry routing, not messages, and an address alone says nothing of them.
+    for number in [47, 46, 132] {
+        assert_eq!(named(&flow(Proto(number), "149.154.167.51:0")), "", "{number}");
+    }
+}
+
+#[test]
 fn handshakes() {
     assert_eq!(named(&tcp("192.0.2.1:443").hello(None, &["apns-security-v3"], "")), "apns push");
     assert_eq!(named(&tcp("192.0.2.1:5223").hello(None, &["smp/1"], "")), "simplex chat");

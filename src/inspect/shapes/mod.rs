@@ -110,6 +110,7 @@ const DATAGRAMS: &[DatagramJudge] = &[
     echoed::discord,
     echoed::whatsapp,
     echoed::viber,
+    echoed::zoom,
     reflector::ping,
     reflector::port,
     reflector::media,
@@ -191,8 +192,10 @@ type StreamJudge = fn(&Heads) -> Verdict;
 /// Every judge of streams. One line a protocol.
 const STREAMS: &[StreamJudge] = &[
     whatsapp::judge,
+    reflector::stream,
     mtproto::obfuscated,
     mtproto::plain,
+    mtproto::full,
     openvpn::stream,
     openvpn::masked_stream,
     threema::judge,
@@ -204,7 +207,28 @@ const STREAMS: &[StreamJudge] = &[
     irc::judge,
     sip::stream,
     ultrasurf::judge,
+    ms_channel,
 ];
+
+/// Microsoft's channel header around STUN, at the beginning of a connection to a relay.
+fn ms_channel(h: &Heads) -> Verdict {
+    let Some((head, size)) = h.client.get(..4).zip(be16(&h.client, 2)) else {
+        return if [0xff, 0x10].starts_with(h.client.get(..2).unwrap_or(&h.client)) { Verdict::Wait } else { Verdict::No };
+    };
+    if !head.starts_with(&[0xff, 0x10]) {
+        return Verdict::No;
+    }
+    match part(&h.client, 0, size.saturating_add(4)) {
+        Some(first) if super::stun::ms_channel(first).and_then(super::stun::read).is_some() => Verdict::Yes(Shape::MsChannel),
+        None if size < HEAD_MAX => Verdict::Wait,
+        _ => Verdict::No,
+    }
+}
+
+/// What one datagram of a Telegram reflector carries for the other phone, behind tag, ids and length.
+pub(super) fn reflected(bytes: &[u8]) -> Option<&[u8]> {
+    reflector::carried(bytes, bytes.len())
+}
 
 /// The beginning of a conversation, and which judges are still interested.
 #[derive(Default)]

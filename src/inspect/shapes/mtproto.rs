@@ -3,7 +3,7 @@
 //! A client without a secret puts the key of its obfuscation into the first 64 bytes, so everybody can undo it; what is inside stays encrypted.
 //! The key identifiers in the frames are compared here and kept nowhere.
 
-use super::{Heads, Verdict, byte, le32, part};
+use super::{HEAD_MAX, Heads, Verdict, byte, le32, part};
 use crate::model::note::Shape;
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -63,6 +63,40 @@ pub(super) fn obfuscated(h: &Heads) -> Verdict {
     }
 }
 
+/// The full transport: length of all, number from 0 on, message, CRC-32 of what stands before it (core.telegram.org/mtproto/mtproto-transports). The
+/// sum over the first frame of the client settles it.
+pub(super) fn full(h: &Heads) -> Verdict {
+    let Some(len) = le32(&h.client, 0) else { return if h.client.is_empty() || h.server.is_empty() { Verdict::Wait } else { Verdict::No } };
+    let Ok(len) = usize::try_from(len) else { return Verdict::No };
+    let first = le32(&h.client, 4).is_none_or(|number| number == 0);
+    if !(32..=HEAD_MAX).contains(&len) || len % 4 != 0 || !first {
+        return Verdict::No;
+    }
+    let body = len.saturating_sub(4);
+    match (part(&h.client, 0, body), le32(&h.client, body)) {
+        (Some(summed), Some(sum)) => {
+            if crc32(summed) == sum {
+                Verdict::Yes(Shape::TgPlain)
+            } else {
+                Verdict::No
+            }
+        }
+        _ => Verdict::Wait,
+    }
+}
+
+/// CRC-32 of ISO 3309.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for b in bytes {
+        sum ^= u32::from(*b);
+        for _ in 0..8 {
+            sum = (sum >> 1) ^ if sum & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    !sum
+}
+
 /// Without obfuscation, as old clients and many libraries send.
 pub(super) fn plain(h: &Heads) -> Verdict {
     let (at, transport) = match h.client.as_slice() {
@@ -72,6 +106,10 @@ pub(super) fn plain(h: &Heads) -> Verdict {
         [0xee] | [0xee, 0xee] | [0xee, 0xee, 0xee] | [0xdd] | [0xdd, 0xdd] | [0xdd, 0xdd, 0xdd] | [] => return Verdict::Wait,
         _ => return Verdict::No,
     };
+    // A call's reflector begins its connections in the same way; see `reflector`.
+    if transport == Transport::Intermediate && part(&h.client, 24, 12) == Some(&[0xff; 12]) {
+        return Verdict::No;
+    }
     match frames(&h.client, at, transport) {
         None => Verdict::No,
         // A message of the key exchange says more about itself than an encrypted one does.

@@ -268,6 +268,42 @@ mod reflector {
         assert_eq!(udp(533, &[(C, cat(&[&ping, &[0]]))]), []);
     }
 
+    /// A packet of newer calls: for the other phone.
+    fn data(tag: &[u8], from: u8, to: u8, inner: &[u8]) -> Vec<u8> {
+        let padding = inner.len().wrapping_neg() & 3;
+        cat(&[tag, &[1, 2, 3, to], &[1, 2, 3, from], &(inner.len() as u32).to_be_bytes(), inner, &vec![0; padding]])
+    }
+
+    fn framed(packets: &[Vec<u8>]) -> Vec<u8> {
+        packets.iter().flat_map(|p| cat(&[&(p.len() as u32).to_le_bytes(), p])).collect()
+    }
+
+    #[test]
+    fn calls_over_tcp() {
+        let tag = noise(6, 12);
+        let hello = cat(&[&tag, &[9; 4], &[0xff; 12], &[0xfe, 0xff, 0xff, 0xff], &[0, 0, 0, 0, 0x7b, 0, 0, 0]]);
+        let answer = cat(&[&tag, &[9; 4], &[0xff; 12], &[0xc7, 0x72, 0x15, 0xc0], &noise(7, 32)]);
+        let begun = cat(&[&[0xee; 4], &framed(std::slice::from_ref(&hello))]);
+        let said = [(C, begun.clone()), (S, framed(std::slice::from_ref(&answer))), (C, framed(&[data(&tag, 7, 8, &noise(8, 61))]))];
+        assert_eq!(tcp(&said), [Shape::TgPing, Shape::TgReflectorPort]);
+        assert_eq!(tcp(&[(C, changed(&begun, 30)), said[1].clone(), said[2].clone()]), [], "no hello");
+        let other = cat(&[&noise(9, 12), &[9; 4], &[0xff; 12], &[0xc7, 0x72, 0x15, 0xc0], &noise(7, 32)]);
+        assert_eq!(tcp(&[(C, begun.clone()), (S, framed(&[other])), said[2].clone()]), [Shape::TgPing], "another tag comes back");
+        // Three hellos that nobody answers have lengths like messages of the chat.
+        let asked: Vec<Said> = [begun, framed(std::slice::from_ref(&hello)), framed(&[hello])].into_iter().map(|b| (C, b)).collect();
+        assert_eq!(tcp(&asked), [Shape::TgPing]);
+    }
+
+    #[test]
+    fn what_newer_calls_carry_is_read() {
+        let tag = noise(3, 12);
+        let stun = cat(&[&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42], &noise(4, 12)]);
+        let rtp = |n: u16| cat(&[&[0x80, 111], &n.to_be_bytes(), &(u32::from(n) * 960).to_be_bytes(), &[0, 0, 7, 1], &noise(5, 60)]);
+        let mut said: Vec<Said> = vec![(C, data(&tag, 7, 8, &stun)), (S, data(&tag, 8, 7, &stun)), (C, data(&tag, 7, 8, &stun))];
+        said.extend((0..6).map(|n| (C, data(&tag, 7, 8, &rtp(n)))));
+        assert_eq!(told(Desk::udp(40_123, 598), &said, true).0, [Shape::TgReflectorPort, Shape::Rtp]);
+    }
+
     #[test]
     fn media_under_one_tag() {
         let tag = noise(3, 16);
@@ -403,6 +439,18 @@ mod mtproto {
         other[1 + 89 + 1] ^= 1;
         assert_eq!(tcp(&[(C, other)]), [], "another key in the second frame");
         assert_eq!(tcp(&[(C, cat(&[&[0xef], &noise(2, 80)]))]), []);
+    }
+
+    #[test]
+    fn the_full_transport() {
+        // Length 52, number 0, the message, and the sum that an implementation of its own made (zlib's crc32).
+        let message = cat(&[&[0; 8], &[7; 8], &20u32.to_le_bytes(), &0xbe7e_8ef1u32.to_le_bytes(), &[9; 16]]);
+        let frame = cat(&[&52u32.to_le_bytes(), &0u32.to_le_bytes(), &message, &0x20be_27a4u32.to_le_bytes()]);
+        assert_eq!(frame.len(), 52);
+        assert_eq!(tcp(&[(C, frame.clone())]), [Shape::TgPlain]);
+        assert_eq!(tcp(&[(C, frame[..30].to_vec()), (C, frame[30..].to_vec())]), [Shape::TgPlain]);
+        assert_eq!(tcp(&[(C, changed(&frame, 20))]), [], "another sum");
+        assert_eq!(tcp(&[(C, changed(&frame, 4))]), [], "not the first frame");
     }
 }
 
@@ -616,6 +664,8 @@ fn beginnings() -> Vec<Vec<u8>> {
         "edf601000500",
         "edf60c00",
         "6000",
+        "ff10",
+        "eeeeeeee28000000",
     ]
     .iter()
     .map(|h| hex(h))
@@ -732,7 +782,7 @@ mod around {
 proptest! {
     #[test]
     fn noise_breaks_nothing(
-        said in prop::collection::vec((any::<bool>(), 0usize..33, prop::collection::vec(any::<u8>(), 0..300), 0usize..300), 1..24),
+        said in prop::collection::vec((any::<bool>(), 0usize..35, prop::collection::vec(any::<u8>(), 0..300), 0usize..300), 1..24),
         port in prop::sample::select(vec![53u16, 443, 500, 1701, 4500, 8000, 50001]),
     ) {
         let starts = beginnings();
@@ -754,6 +804,38 @@ proptest! {
         prop_assert_eq!(udp(40_456, &said), []);
         // Except the one that means just this.
         prop_assert!(tcp(&said).iter().all(|s| *s == Shape::Opaque));
+    }
+}
+
+mod microsoft {
+    use super::*;
+
+    fn stun() -> Vec<u8> {
+        cat(&[&[0, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42], &noise(4, 12), &[0x80, 0x70, 0, 4, 0, 0, 0, 2]])
+    }
+
+    fn wrapped(inner: &[u8]) -> Vec<u8> {
+        cat(&[&[0xff, 0x10], &(inner.len() as u16 + 8).to_be_bytes(), &noise(2, 8), inner])
+    }
+
+    #[test]
+    fn a_channel_around_stun_and_media() {
+        let rtp =
+            |n: u16| wrapped(&cat(&[&[0x80, 104], &n.to_be_bytes(), &(u32::from(n) * 320).to_be_bytes(), &[0, 0, 7, 1], &noise(5, 60)]));
+        let mut said: Vec<Said> = vec![(C, wrapped(&stun()))];
+        said.extend((0..6).map(|n| (S, rtp(n))));
+        assert_eq!(told(Desk::udp(40_123, 3479), &said, true), (vec![Shape::MsChannel, Shape::Rtp], Some("stun")));
+        assert_eq!(udp(3479, &said[1..]), [], "never without STUN first");
+        assert_eq!(udp(3479, &[(C, changed(&wrapped(&stun()), 3))]), [], "a length that is not all that follows");
+        assert_eq!(udp(3479, &[(C, wrapped(&noise(6, 28)))]), []);
+    }
+
+    #[test]
+    fn a_channel_over_tcp() {
+        let first = wrapped(&stun());
+        assert_eq!(tcp(&[(C, first[..7].to_vec()), (C, first[7..].to_vec())]), [Shape::MsChannel]);
+        assert_eq!(tcp(&[(C, changed(&first, 16))]), [], "no cookie");
+        assert_eq!(tcp(&[(C, changed(&first, 1))]), []);
     }
 }
 
@@ -791,6 +873,21 @@ mod echoed {
         let found = cat(&[&[0x05, 0xb8, 0x1a, 0], &call, &noise(7, 8)]);
         assert_eq!(udp(7987, &[(C, probe.clone()), (S, found.clone())]), [Shape::ViberPing]);
         assert_eq!(udp(7987, &[(C, probe), (S, changed(&found, 6))]), []);
+    }
+
+    #[test]
+    fn keepalives_of_zoom_come_back() {
+        let say = |kind: u8, n: u8, id: u8, more: usize| {
+            cat(&[&[kind, 0, 0, 0, n], &[0x0f, 0xfe, 0x98, 0xd2 ^ n], &[0, 0x27, 0x2e, id], &noise(u64::from(kind), more)])
+        };
+        let met = |more| [(C, say(3, 1, 9, more)), (S, say(4, 1, 9, more)), (S, say(3, 2, 9, more)), (C, say(4, 2, 9, more))];
+        assert_eq!(udp(8801, &met(0)), [Shape::ZoomPing]);
+        assert_eq!(udp(8801, &met(68)), [Shape::ZoomPing]);
+        assert_eq!(udp(8801, &met(0)[..2]), [], "once may be anybody's");
+        let said = met(0);
+        assert_eq!(udp(8801, &[said[0].clone(), said[1].clone(), (S, say(3, 2, 8, 0)), (C, say(4, 2, 8, 0))]), [], "another id");
+        assert_eq!(udp(8801, &[said[0].clone(), (S, say(4, 7, 9, 0)), said[2].clone(), (C, say(4, 8, 9, 0))]), [], "another number");
+        assert_eq!(udp(8801, &said.map(|(_, b)| (C, b))), [], "from the same side");
     }
 
     #[test]
