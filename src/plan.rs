@@ -225,6 +225,7 @@ pub fn engine_plan(args: &AnalyzeArgs, around: &Surroundings) -> Result<engine::
         max_drop: args.max_drop.0 / 100.0,
         fail_on: args.fail_on.map(Into::into),
         progress: around.stderr_terminal && !args.quiet,
+        fronts: args.fronts.clone(),
         ..engine::Plan::default()
     })
 }

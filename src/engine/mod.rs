@@ -37,6 +37,7 @@ use crate::model::finding::{Card, Grade};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::Batch;
 use crate::model::oddity::Oddity;
+use crate::model::pair::Fronts;
 use crate::model::source::SourceFacts;
 use crate::model::story::End;
 use crate::sink::{RunInfo, Sink};
@@ -76,6 +77,8 @@ pub struct Plan {
     pub signal: Arc<AtomicUsize>,
     /// Show progress on standard error.
     pub progress: bool,
+    /// Of two captures that are compared: what the user says each stands in front of.
+    pub fronts: Fronts,
 }
 
 /// Most flows followed at a time, unless the plan says otherwise.
@@ -103,6 +106,7 @@ impl Default for Plan {
             stop: Arc::default(),
             signal: Arc::default(),
             progress: false,
+            fronts: Fronts::default(),
         }
     }
 }
