@@ -82,6 +82,9 @@ pub struct AnalyzeArgs {
     /// Read this capture (as in tcpdump; same as a plain FILE)
     #[arg(short = 'r', long = "read", value_name = "FILE")]
     pub read: Vec<PathBuf>,
+    /// Analyse only frames that this filter lets through, in libpcap's language as in tcpdump; frame numbers stay those of the file
+    #[arg(short = 'f', long = "filter", value_name = "FILTER")]
+    pub filter: Option<String>,
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
