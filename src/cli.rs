@@ -2,7 +2,9 @@
 
 use crate::engine::{DEFAULT_LIVE_MEMORY, DEFAULT_MAX_DROP, DEFAULT_MAX_FLOWS, DEFAULT_MAX_MEMORY};
 use crate::model::finding::Grade;
+use crate::model::pair::{Fronts, PerTap};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -80,6 +82,9 @@ pub struct AnalyzeArgs {
     /// Read this capture (as in tcpdump; same as a plain FILE)
     #[arg(short = 'r', long = "read", value_name = "FILE")]
     pub read: Vec<PathBuf>,
+    /// Analyse only frames that this filter lets through, in libpcap's language as in tcpdump; frame numbers stay those of the file
+    #[arg(short = 'f', long = "filter", value_name = "FILTER")]
+    pub filter: Option<String>,
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
@@ -131,6 +136,9 @@ pub struct AnalyzeArgs {
     /// Accepted for habit: names are never resolved
     #[arg(short = 'n', hide = true)]
     pub numeric: bool,
+    /// Of `pair` only: what each capture is said to stand in front of
+    #[arg(skip)]
+    pub fronts: Fronts,
 }
 
 /// Arguments of `live`.
@@ -271,6 +279,12 @@ pub struct PairArgs {
     pub a: PathBuf,
     /// A capture of the same connections taken at another place, e.g. at the server
     pub b: PathBuf,
+    /// A recorded every packet of this address or prefix (repeatable): nothing of it stands between the two places
+    #[arg(long, value_name = "ADDR|PREFIX", value_parser = front)]
+    pub a_has: Vec<IpNet>,
+    /// The same of B, e.g. the server's addresses, as A sees them: then what A got in their name, B having nothing of it, is proved
+    #[arg(long, value_name = "ADDR|PREFIX", value_parser = front)]
+    pub b_has: Vec<IpNet>,
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
@@ -306,6 +320,12 @@ pub struct PairArgs {
     pub verbose: bool,
 }
 
+/// An address or a prefix.
+fn front(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().map(|n| n.trunc()).or_else(|_| one()).map_err(|_| "an address or a prefix, e.g. 192.0.2.7 or 192.0.2.0/24".into())
+}
+
 impl From<&PairArgs> for AnalyzeArgs {
     /// The analysis of both captures, by the same options.
     fn from(p: &PairArgs) -> Self {
@@ -322,6 +342,7 @@ impl From<&PairArgs> for AnalyzeArgs {
             color: p.color,
             quiet: p.quiet,
             verbose: p.verbose,
+            fronts: Fronts(PerTap { a: p.a_has.clone(), b: p.b_has.clone() }),
             ..Self::default()
         }
     }

@@ -213,6 +213,9 @@ pub fn engine_plan(args: &AnalyzeArgs, around: &Surroundings) -> Result<engine::
             inputs.push(path.clone());
         }
     }
+    if let Some(words) = &args.filter {
+        crate::capture::Filter::check(words).map_err(|says| Wrong(format!("-f {words:?}: {says}")))?;
+    }
     let workers = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     Ok(engine::Plan {
         inputs,
@@ -220,11 +223,13 @@ pub fn engine_plan(args: &AnalyzeArgs, around: &Surroundings) -> Result<engine::
         max_flows: args.max_flows.0,
         max_memory: args.max_memory.0,
         packet_limit: args.count,
+        filter: args.filter.clone(),
         services: args.services.clone(),
         heuristics: args.heuristics,
         max_drop: args.max_drop.0 / 100.0,
         fail_on: args.fail_on.map(Into::into),
         progress: around.stderr_terminal && !args.quiet,
+        fronts: args.fronts.clone(),
         ..engine::Plan::default()
     })
 }

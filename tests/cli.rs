@@ -484,3 +484,19 @@ fn verify_reports_for_people_junit_and_github() {
     std::fs::File::open(&summary).unwrap().read_to_string(&mut written).unwrap();
     assert!(written.contains("wrong"), "{written}");
 }
+
+#[test]
+fn what_people_read_keeps_to_the_width_of_their_terminal() {
+    for columns in ["60", "80", "120"] {
+        let out =
+            tamperscope(&["-v", "--explain-labels", "--show-circumvention", "fixtures/cases"]).env("COLUMNS", columns).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(text.lines().count() > 1_000);
+        for line in text.lines() {
+            assert!(text::columns(line) <= columns.parse().unwrap(), "{columns}: {line}");
+        }
+        for many in [" 1 packets", " 1 flows", " 1 times", " 1 segments", " 1 connections", "(1 packets"] {
+            assert!(!text.contains(many), "{many}");
+        }
+    }
+}

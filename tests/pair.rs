@@ -9,7 +9,7 @@ use tamperscope::sink::schema;
 #[allow(dead_code, clippy::unwrap_used)]
 mod check;
 
-const CASES: [&str; 10] = [
+const CASES: [&str; 11] = [
     "pair-rst-beside-genuine",
     "pair-rewritten",
     "pair-dns-race",
@@ -19,6 +19,7 @@ const CASES: [&str; 10] = [
     "pair-policed",
     "pair-clean-tap-loss",
     "pair-clean-nat-offload",
+    "pair-syn-refused",
     "pair-unrelated",
 ];
 
@@ -101,6 +102,8 @@ fn exit_codes_and_refusals() {
     let (code, _, said) = run(&["pair", "-", &b]);
     assert!(code == Some(2) && said.contains("reads each capture twice"), "{said}");
     assert!(run(&["pair", &a]).0 == Some(2) && run(&["pair", "--out", "html=x", &a, &b]).0 == Some(2));
+    let (code, _, said) = run(&["pair", "--b-has", "example.org", &a, &b]);
+    assert!(code == Some(2) && said.contains("an address or a prefix"), "{said}");
     let (code, _, said) = run(&["pair", &a, "gone.pcap"]);
     assert!(code == Some(3) && said.contains("gone.pcap"), "{said}");
 }
@@ -113,5 +116,10 @@ fn people_read_what_was_proved_and_what_one_end_missed() {
     }
     let text = run(&["pair", &end("pair-unrelated", 'a'), &end("pair-unrelated", 'b')]).1;
     assert!(text.contains("Nothing can be said"), "{text}");
+    // The option is printed as it can be typed, and typed it settles the matter.
+    let (a, b) = (end("pair-syn-refused", 'a'), end("pair-syn-refused", 'b'));
+    let unsaid = run(&["pair", "--fail-on", "confirmed", &a, &b]);
+    assert!(unsaid.0 == Some(0) && unsaid.1.contains("To settle it: --b-has 149.154.167.6, if B recorded"), "{}", unsaid.1);
+    assert_eq!(run(&["pair", "--fail-on", "confirmed", "--b-has", "149.154.167.6", &a, &b]).0, Some(1));
     assert_eq!(run(&["pair", "-q", &end("pair-rewritten", 'a'), &end("pair-rewritten", 'b')]).1, "1 finding\n");
 }

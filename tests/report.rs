@@ -122,6 +122,8 @@ fn every_report_is_well_formed_closed_and_harmless() {
         let count = |e: &str| read.elements.iter().filter(|x| *x == e).count();
         assert_eq!(count("svg"), read.attributes.iter().filter(|(e, k, v)| e == "svg" && k == "role" && v == "img").count(), "{at}");
         assert_eq!((count("svg"), count("table")), (count("desc"), count("caption")), "{at}");
+        // Every picture comes with its numbers.
+        assert_eq!(read.text.matches("Numbers as a table").count(), count("svg"), "{at}");
     }
 }
 
@@ -175,6 +177,10 @@ fn pictures_come_with_the_data_for_them() {
         ("throttle-policed", "dashed: "),
         ("throttle-policed", "Goodput against other traffic"),
         ("media-cut", "Legs of calls"),
+        // What was answered and then cut off did not go well.
+        ("media-cut", "(answered)"),
+        ("freeze-16k", "Bytes at death"),
+        ("rst-on-path-tls", "Resets beside the server's own packets"),
         ("clean-messengers", "Connections over time, by outcome"),
     ] {
         assert!(read(&report(&[&case(name)])).text.contains(picture), "{name}: {picture}");

@@ -49,6 +49,14 @@ pub enum CaptureError {
         /// Minor version in the file.
         minor: u16,
     },
+    /// A filter that means nothing for frames of this capture.
+    #[error("the filter given with -f does not fit link type {link}: {cause}; try it with `tcpdump -r`")]
+    Filter {
+        /// The link type's number.
+        link: u16,
+        /// What libpcap said.
+        cause: String,
+    },
     /// The compressed data is damaged before the first packet.
     #[error("{packing} data that cannot be decompressed ({cause}); fetch the file again")]
     Undecodable {

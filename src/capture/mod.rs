@@ -1,4 +1,4 @@
-//! Hands over frames exactly as recorded, with their time and number. Never looks inside a frame.
+//! Hands over frames exactly as recorded, with their time and number. Never looks inside a frame; where the user filters, libpcap's program does.
 //!
 //! One parser core works over a window of bytes (`reader`): for a regular file the window is the whole mapped file and
 //! frames point into it; for pipes and compressed files it is a chunk of about 1 MiB that moves along. The formats
@@ -13,6 +13,8 @@ mod bytes;
 mod damage;
 mod error;
 mod feed;
+#[cfg_attr(not(feature = "live"), path = "filter_none.rs")]
+mod filter;
 mod input;
 #[cfg(feature = "live")]
 pub mod live;
@@ -28,6 +30,7 @@ mod window;
 mod tests;
 
 pub use error::CaptureError;
+pub use filter::Filter;
 pub use pieces::Pieces;
 
 use crate::model::frame::Batch;

@@ -8,6 +8,7 @@
 use crate::model::finding::{Finding, Grade, Kind};
 use crate::model::flow::{FlowId, FlowRecord, Outcome};
 use crate::model::label::{Label, LabelGrade, Role};
+use crate::model::plural::one;
 use crate::model::side::Side;
 use crate::model::story::{ServiceState, State};
 use crate::model::time::Time;
@@ -208,11 +209,15 @@ pub(super) fn verdict(sum: &Sum<'_>) -> (State, String, String) {
                 f.grade.name()
             )
         }
+        (Some(f), _) if failed == 0 && attempts > 0 => {
+            format!("no attempt failed, but {} ({}, {})", f.kind.name(), f.mechanism, f.grade.name())
+        }
         (Some(f), _) => format!("{failed} of {attempts} attempts failed; {} ({}, {})", f.kind.name(), f.mechanism, f.grade.name()),
         (None, State::Ok) => format!("{ok} of {attempts} attempts succeeded and no interference was seen"),
         (None, State::Insufficient) => format!("{} flows, {attempts} of them complete enough to judge", sum.flows),
         (None, _) => format!("{failed} of {attempts} attempts failed without a sign of interference"),
     };
+    let because = one(because);
     let unless = match (worst, state) {
         (Some(f), _) => f
             .innocent

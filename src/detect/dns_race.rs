@@ -193,7 +193,7 @@ fn judge_one<'a>(scene: &Scene<'_>, said: &[Exchange<'a>], c: Contest<'a>) -> Op
             let delay = x.delay().unwrap_or_default();
             w.fact(
                 2.0,
-                "and came before the resolver ever answers",
+                "it came before the resolver ever answers",
                 format!("{delay}, fastest otherwise {}", d.floor),
                 "no earlier",
                 &[a.frame],

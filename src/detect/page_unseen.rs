@@ -89,7 +89,7 @@ impl Detector for PageUnseen {
         };
         let weight = if page.how == How::Inside { 3.5 } else { 4.5 };
         w.fact(weight, says, format!("{} bytes", page.bytes), expected, &page.frames);
-        w.fact(1.0, "and took leave at once", format!("{} later", page.left), "the rest of the answer", &[]);
+        w.fact(1.0, "the client took leave at once", format!("{} later", page.left), "the rest of the answer", &[]);
         if alike > 0 {
             w.fact(2.0, "other connections to this server took leave after the very same amount", format!("{alike} more"), "-", &[]);
         }

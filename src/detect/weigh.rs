@@ -11,6 +11,7 @@
 use crate::model::finding::{Control, Direction, Evidence, Finding, Grade, Innocent, Kind, Target};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
+use crate::model::plural::one;
 use crate::model::scene::Scene;
 use crate::model::time::Time;
 
@@ -43,7 +44,12 @@ impl Weigh {
         frames: &[FrameNo],
     ) {
         self.llr += weight;
-        self.evidence.push(Evidence { says: says.into(), value: value.into(), expected: expected.into(), frames: frames.to_vec() });
+        self.evidence.push(Evidence {
+            says: one(says.into()),
+            value: one(value.into()),
+            expected: one(expected.into()),
+            frames: frames.to_vec(),
+        });
     }
 
     /// A fact that settles it.
@@ -51,18 +57,21 @@ impl Weigh {
         self.proofs += 1;
         // Proofs come first in what people read.
         let at = (self.proofs as usize - 1).min(self.evidence.len());
-        self.evidence.insert(at, Evidence { says: says.into(), value: value.into(), expected: expected.into(), frames: frames.to_vec() });
+        self.evidence.insert(
+            at,
+            Evidence { says: one(says.into()), value: one(value.into()), expected: one(expected.into()), frames: frames.to_vec() },
+        );
     }
 
     /// An innocent cause that speaks against it with this weight (≤ 0); it stands if nothing proves otherwise.
     pub fn against(&mut self, weight: f64, cause: &'static str, why: impl Into<String>) {
         self.llr += weight;
-        self.innocent.push(Innocent { cause, stands: true, why: why.into() });
+        self.innocent.push(Innocent { cause, stands: true, why: one(why.into()) });
     }
 
     /// An innocent cause that was looked for and not found.
     pub fn excluded(&mut self, cause: &'static str, why: impl Into<String>) {
-        self.innocent.push(Innocent { cause, stands: false, why: why.into() });
+        self.innocent.push(Innocent { cause, stands: false, why: one(why.into()) });
     }
 
     /// The grade the evidence carries by itself.

@@ -188,7 +188,7 @@ fn fail(path: &str, why: String, sinks: &mut [Box<dyn Sink>], tally: &mut Tally)
 
 /// Frames were read, but not one of them was understood: say which cause was the most frequent.
 fn nothing_understood(source: &SourceFacts) -> Option<String> {
-    if source.packets == 0 || source.decoded > 0 || source.oddities.keys().any(|o| o.understood()) {
+    if source.packets == source.filtered || source.decoded > 0 || source.oddities.keys().any(|o| o.understood()) {
         return None;
     }
     let (worst, n) = source.oddities.iter().max_by_key(|(_, n)| **n)?;

@@ -37,6 +37,7 @@ use crate::model::finding::{Card, Grade};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::Batch;
 use crate::model::oddity::Oddity;
+use crate::model::pair::{Fronts, Tap};
 use crate::model::source::SourceFacts;
 use crate::model::story::End;
 use crate::sink::{RunInfo, Sink};
@@ -63,6 +64,8 @@ pub struct Plan {
     pub max_memory: u64,
     /// Stop after this many packets in total.
     pub packet_limit: Option<u64>,
+    /// Analyse only frames that this filter in libpcap's language lets through.
+    pub filter: Option<String>,
     /// The user's service files.
     pub services: Vec<PathBuf>,
     /// Let rules count that are more often wrong than others (`opt_in` in service files).
@@ -77,6 +80,8 @@ pub struct Plan {
     pub signal: Arc<AtomicUsize>,
     /// Show progress on standard error.
     pub progress: bool,
+    /// Of two captures that are compared: what the user says each stands in front of.
+    pub fronts: Fronts,
 }
 
 /// Most flows followed at a time, unless the plan says otherwise.
@@ -97,6 +102,7 @@ impl Default for Plan {
             max_flows: DEFAULT_MAX_FLOWS,
             max_memory: DEFAULT_MAX_MEMORY,
             packet_limit: None,
+            filter: None,
             services: Vec::new(),
             heuristics: false,
             max_drop: DEFAULT_MAX_DROP,
@@ -104,6 +110,7 @@ impl Default for Plan {
             stop: Arc::default(),
             signal: Arc::default(),
             progress: false,
+            fronts: Fronts::default(),
         }
     }
 }
@@ -242,6 +249,7 @@ fn run_info(plan: &Plan, book: &classify::Book, memory: u64) -> RunInfo {
 fn args_shown(plan: &Plan) -> Vec<String> {
     let mut out = vec![format!("--max-flows {}", plan.max_flows), format!("--max-memory {}", plan.max_memory)];
     out.extend(plan.packet_limit.map(|n| format!("-c {n}")));
+    out.extend(plan.filter.as_ref().map(|words| format!("-f {words}")));
     out.extend(plan.fail_on.map(|g| format!("--fail-on {}", g.name())));
     out.push(format!("--max-drop {}", plan.max_drop * 100.0));
     out.extend(plan.services.iter().map(|p| {
@@ -249,6 +257,7 @@ fn args_shown(plan: &Plan) -> Vec<String> {
         format!("--services {name}")
     }));
     out.extend(plan.heuristics.then(|| "--heuristics".to_owned()));
+    out.extend(Tap::BOTH.iter().flat_map(|tap| plan.fronts.0[*tap].iter().map(|net| format!("{} {net}", Fronts::option(*tap)))));
     out
 }
 

@@ -66,7 +66,7 @@ pub fn pair(plan: &Plan, sinks: &mut [Box<dyn Sink>]) -> Result<End, RunError> {
             end.failed_sources.extend(lost);
             return finish(end, 3, sinks);
         };
-        let pairing = pair::compare([a, b], [&tape_a, &tape_b]);
+        let pairing = pair::compare([a, b], [&tape_a, &tape_b], &plan.fronts);
         end.findings = pairing.findings.len() as u64;
         end.bounds_hit.extend(pairing.bounds_hit.iter().cloned());
         for sink in sinks.iter_mut() {

@@ -56,9 +56,13 @@ fn read_source<H: Hands>(
     let mut input = capture::open(path)?;
     let mut dealer = Dealer::new(shards);
     let mut batch = Batch::over(Arc::new([]));
+    let mut filter = plan.filter.as_deref().map(capture::Filter::new);
     progress.begin(path);
     loop {
         let fill = input.fill(&mut batch)?;
+        if let Some(filter) = &mut filter {
+            filter.apply(&mut batch)?;
+        }
         dealer.deal(&batch, left);
         progress.update(input.progress());
         if fill == Fill::End || plan.stop.load(Ordering::Relaxed) || *left == 0 || dealer.gone {
@@ -66,7 +70,7 @@ fn read_source<H: Hands>(
         }
     }
     dealer.flush_all();
-    Ok(dealer.summary(input.as_ref()))
+    Ok(SourceFacts { filtered: filter.map_or(0, |f| f.left_out()), ..dealer.summary(input.as_ref()) })
 }
 
 /// The shard, of so many, that gets the packets of a flow. The same in every run, so that a run can be repeated.

@@ -17,6 +17,7 @@ pub mod pack;
 pub mod packet;
 pub mod pair;
 pub mod piece;
+pub mod plural;
 pub mod pulse;
 pub mod rare;
 pub mod scene;

@@ -6,6 +6,8 @@ use super::frame::FrameNo;
 use super::side::PerSide;
 use super::source::CannotClaim;
 use super::time::{Span, Time};
+use ipnet::IpNet;
+use std::net::IpAddr;
 
 /// One of the two capture points.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -66,6 +68,24 @@ impl<T> std::ops::IndexMut<Tap> for PerTap<T> {
         match tap {
             Tap::A => &mut self.a,
             Tap::B => &mut self.b,
+        }
+    }
+}
+
+/// What the user says each capture stands in front of: it recorded every packet of these addresses, so that nothing of theirs stands between the points.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Fronts(pub PerTap<Vec<IpNet>>);
+
+impl Fronts {
+    /// What covers an address at a point, as the user wrote it.
+    pub fn of(&self, tap: Tap, ip: IpAddr) -> Option<IpNet> {
+        self.0[tap].iter().find(|n| n.contains(&ip)).copied()
+    }
+    /// The option that says so.
+    pub const fn option(tap: Tap) -> &'static str {
+        match tap {
+            Tap::A => "--a-has",
+            Tap::B => "--b-has",
         }
     }
 }
@@ -247,6 +267,8 @@ pub struct Pairing {
     pub findings: Vec<PairFinding>,
     /// Findings of one end alone that the pair does not bear out.
     pub not_between: Vec<EndSaid>,
+    /// What the user said each capture stands in front of.
+    pub fronts: Fronts,
     /// What the pair cannot show, and why.
     pub cannot_claim: Vec<CannotClaim>,
     /// Which bounds on memory were reached.

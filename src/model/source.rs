@@ -44,6 +44,8 @@ pub struct SourceFacts {
     pub link_types: Vec<LinkType>,
     /// Frames read.
     pub packets: u64,
+    /// Of these, left out by the user's filter.
+    pub filtered: u64,
     /// Captured bytes of these frames.
     pub bytes: u64,
     /// Earliest packet time.

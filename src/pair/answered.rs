@@ -8,7 +8,7 @@ use super::names;
 use super::proof::{self, CONFIRMED, JITTER, LIKELY, Proofs, Sort, Stranger, TALK, sort_of};
 use super::view::{Strand, View};
 use crate::model::finding::{Direction, Finding, Grade, Kind};
-use crate::model::pair::{PairFinding, Tap};
+use crate::model::pair::{Fronts, PairFinding, Tap};
 use crate::model::side::Side;
 use crate::model::time::Span;
 
@@ -32,7 +32,9 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
     let question = mine.first().filter(|i| i.d.ts <= began)?;
     let took = began.since(question.d.ts);
     let there_and_back = Span::from_nanos(view.clock.uncertainty.nanos().saturating_mul(2));
-    let timed = view.timed() && took.nanos() < there_and_back.nanos().saturating_sub(JITTER.nanos());
+    // The way to an address that never passed both points may be shorter than those that did.
+    let margin = if matches!(expected, Expected::Server(_)) { JITTER } else { proof::clearly(view) };
+    let timed = view.timed() && took.nanos() < there_and_back.nanos().saturating_sub(margin.nanos());
     // Where few packets passed, exchanges with this very server tell how fast it can be.
     let trips = ledger.trips(s, tap).filter(|t| t.chance(Span::from_nanos(took.nanos().saturating_add(JITTER.nanos()))) <= CONFIRMED);
     let fast = timed || trips.is_some();
@@ -41,30 +43,54 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
         answers.retain(|f| view.kept_before(s, tap, f.item.d.ts));
     }
     let first = answers.first()?;
+    // What is at the other point under another address, at a translator's, or without what belongs to it, did pass there.
+    if mine.iter().chain(&theirs).any(|i| view.elsewhere(up, i.d)) {
+        return None;
+    }
     let asked: Vec<&Item<'_>> = mine.iter().filter(|i| i.d.ts <= first.item.d.ts).collect();
-    let misses = proof::clusters(mine.iter().filter(|i| view.kept_after(tap, i.d.ts)).map(|i| i.d.ts)) + 1;
-    let chance = ledger.miss_rate(up).powi(i32::try_from(misses).unwrap_or(8));
+    let said = matches!(expected, Expected::Said(_));
+    // Of errors the other capture may have recorded none.
+    let unheard = first.sort == Sort::Error && ledger.errors == 0;
+    let questions = proof::clusters(mine.iter().filter(|i| view.kept_after(tap, i.d.ts)).map(|i| i.d.ts));
+    let chance = if said {
+        let question = if ledger.records_arrivals(up) { ledger.arrival_miss_rate(up) } else { 1.0 };
+        let answer = if unheard { 1.0 } else { ledger.miss_rate(up) };
+        question.powi(i32::try_from(questions).unwrap_or(8)) * answer
+    } else {
+        ledger.miss_rate(up).powi(i32::try_from(questions + 1).unwrap_or(8))
+    };
     // From between the points it came if it was quicker than any packet to the other point and back, or if the other point would have seen it.
-    let seen = if fast { LIKELY } else { CONFIRMED };
+    let seen = if fast || said { LIKELY } else { CONFIRMED };
     if chance > seen && trips.is_none() {
         return None;
     }
     let ttl = beyond_by_ttl(view, up, &answers);
     // An error that the other capture has not may be one of which it recorded too little to know the flow.
-    if first.sort == Sort::Error && !fast && ledger.errors == 0 {
+    if unheard && !fast && !said {
         return None;
     }
     // A single datagram in answer is given by whoever has the address, and one way round the other point may lead to another of these.
-    let datagram = first.sort == Sort::Datagram && matches!(expected, Expected::Server(_));
+    let datagram = first.sort == Sort::Datagram && !matches!(expected, Expected::Everything(_));
     let told = said_of(view, s, tap);
     let split = if datagram { names::split(view, s, tap) } else { 0.0 };
-    if datagram && !fast && told.is_none() && split > LIKELY {
+    let apart = told.is_some() || split <= LIKELY;
+    if datagram && !fast && !apart && !said {
         return None;
     }
+    // A router without a way to the address says so, and nobody forged that.
+    let no_way = match expected {
+        Expected::Server(_) => None,
+        _ => answers
+            .iter()
+            .find(|a| a.sort == Sort::Error && no_route(a.item.d.seq))
+            .filter(|_| !s.at(tap).is_some_and(|f| ledger.reached(tap, f.server.ip))),
+    };
     let grade = match expected {
         Expected::Server(_) if fast && (!datagram || told.is_some() || split <= CONFIRMED) => Grade::Confirmed,
         // The address was never seen beyond the other point: its own host may stand before it, unless the TTL is none it could have.
         Expected::Everything(_) if fast && ttl.is_some_and(|t| t.sure) => Grade::Confirmed,
+        // Neither question nor answer was where all packets of this address were recorded. One flow is settled if the question is among what is missing.
+        Expected::Said(_) if no_way.is_none() && (fast || questions > 0 && chance <= CONFIRMED && (!datagram || apart)) => Grade::Confirmed,
         _ => Grade::Likely,
     };
     let (rule, kind, mechanism) = inject::name(view, s, Side::Server, &answers, false, tap)?;
@@ -123,10 +149,26 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
             if let Some(Ttl { came, fewest, .. }) = ttl {
                 let why = format!("TTL {came} is that of a host {fewest} or more routers away");
                 claim.excluded("the server itself stands between the points", why);
+                if datagram && !fast && !apart {
+                    // One question and one answer are the least that a capture can miss of a conversation, and such flows are many.
+                    claim.needs.push("the same questions asked more often, from other ports");
+                }
             } else {
                 claim.stands("the server itself stands between the points", "the other point has nothing of this address at all");
             }
+            claim.needs.push(word(up));
         }
+        Expected::Said(net) => {
+            let why = format!("{} {net}: {} recorded every packet of this address", Fronts::option(up), up.name());
+            claim.excluded("another way that avoids the other point", why.clone());
+            claim.excluded("the server itself stands between the points", why);
+        }
+    }
+    if no_way.is_some() {
+        claim.stands(
+            "no route to this address",
+            "nothing to it or its neighbours passed both points, and a router without a way to it says just that",
+        );
     }
     inject::innocent(&mut claim, ledger, up, &Proofs { n: u32::from(fast), chance });
     let claim_rests_on_ways = claim.grade == Grade::Likely;
@@ -135,6 +177,7 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
     // An address of which nothing is known is one question, however often it is asked.
     out.chance = match expected {
         Expected::Server(n) if claim_rests_on_ways => Some(chance.max(3.0 / (f64::from(n) + 3.0))),
+        Expected::Said(_) if claim_rests_on_ways && !datagram => Some(chance),
         _ => None,
     };
     Some(out)
@@ -146,6 +189,19 @@ fn said_of<'a>(view: &View<'a>, s: &Strand<'_>, tap: Tap) -> Option<&'a Finding>
     let story = view.stories[tap];
     let of = |f: &&Finding| f.kind == Kind::DnsInjection && f.mechanism != "drop" && f.grade >= Grade::Likely && f.flows.contains(&id);
     story.findings.iter().find(of)
+}
+
+/// What would settle whether a point should have had a flow: the user's word.
+pub const fn word(up: Tap) -> &'static str {
+    match up {
+        Tap::A => "--a-has ADDRESS (the target's), if A recorded every packet of it",
+        Tap::B => "--b-has ADDRESS (the target's), if B recorded every packet of it",
+    }
+}
+
+/// Errors by which a router says that it has no way to an address (RFC 792, RFC 4443 §3.1).
+const fn no_route(code: u32) -> bool {
+    matches!((code >> 8, code & 0xff), (3, 0 | 1) | (1, 0 | 3))
 }
 
 /// First TTLs that operating systems give.

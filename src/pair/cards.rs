@@ -28,6 +28,7 @@ A (client)          ?          B (server)
             "another way that avoids the other point",
             "the server itself stands between the points",
             "another server with this address, or a resolver's cache between the points",
+            "no route to this address",
         ],
         confirm: "Open both captures with the two filters: the packet is in one only, and in the other its sender goes on as if it had not sent it.",
         sources: &["Weaver, Sommer, Paxson: Detecting Forged TCP Reset Packets, NDSS 2009", "RFC 9293"],

@@ -6,6 +6,7 @@ use crate::model::frame::FrameNo;
 use crate::model::label::Label;
 use crate::model::note::{DnsMessage, Fact};
 use crate::model::pair::{PairFinding, Tap};
+use crate::model::plural::one;
 use crate::model::story::Story;
 use crate::model::time::Time;
 
@@ -52,18 +53,18 @@ impl Claim {
             all.dedup();
             all
         };
-        let e = Evidence { says: says.into(), value: value.into(), expected: expected.into(), frames: of(Tap::A) };
+        let e = Evidence { says: one(says.into()), value: one(value.into()), expected: one(expected.into()), frames: of(Tap::A) };
         self.facts.push((e, of(Tap::B)));
     }
 
     /// An innocent cause that the pair excludes.
     pub fn excluded(&mut self, cause: &'static str, why: impl Into<String>) {
-        self.innocent.push(Innocent { cause, stands: false, why: why.into() });
+        self.innocent.push(Innocent { cause, stands: false, why: one(why.into()) });
     }
 
     /// An innocent cause that may still be.
     pub fn stands(&mut self, cause: &'static str, why: impl Into<String>) {
-        self.innocent.push(Innocent { cause, stands: true, why: why.into() });
+        self.innocent.push(Innocent { cause, stands: true, why: one(why.into()) });
     }
 
     /// The finding about a strand.

@@ -4,6 +4,7 @@
 //! packets of other flows arrive in the same moments.
 
 use super::align::{Item, Near};
+use super::answered;
 use super::claim::{self, Claim};
 use super::digest::What;
 use super::ledger::{Expected, Ledger};
@@ -12,7 +13,7 @@ use crate::model::finding::{Control, Direction, Grade, Kind};
 use crate::model::frame::FrameNo;
 use crate::model::key::Proto;
 use crate::model::note::{Fact, Shape};
-use crate::model::pair::{PairFinding, PerTap, Tap};
+use crate::model::pair::{Fronts, PairFinding, PerTap, Tap};
 use crate::model::side::Side;
 use crate::model::time::{Span, Time};
 use hashbrown::HashMap;
@@ -167,6 +168,10 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap)
     if !ledger.records_departures(up) {
         return None;
     }
+    // The other side spoke at the far point although nothing of this side is there: that point has one direction only.
+    if lane.far.is_empty() && s.packets(up.other(), side.peer()).any(|d| d.what != What::Error && !d.flags.rst()) {
+        return None;
+    }
     let least_ttl = lane.both().map(|(n, _)| n.d.ttl).min();
     // The packets at the end of which none arrived.
     let mut run: Vec<&Item<'_>> = Vec::new();
@@ -209,6 +214,9 @@ fn alone(view: &View<'_>, s: &Strand<'_>, up: Tap) -> Option<Closed> {
     let all = s.items(up, Side::Client);
     let answered = s.items(up, Side::Server).iter().any(|i| i.d.what != What::Error && !i.d.flags.rst() && i.d.len > 0);
     if answered && s.any().is_some_and(|f| f.proto == Proto::TCP) {
+        return None;
+    }
+    if all.iter().any(|i| view.elsewhere(up.other(), i.d)) {
         return None;
     }
     let run: Vec<&Item<'_>> = all.iter().filter(|i| counts(i) && view.kept_after(up, i.d.ts)).collect();
@@ -297,6 +305,19 @@ fn found(view: &View<'_>, ledger: &Ledger, arrivals: &Arrivals, x: &Suspect<'_, 
                 // Where the packets end is certain; that somebody wants them to end there is not.
                 claim.grade = Grade::Likely;
                 claim.stands("no route to this address", "the other point has nothing of this address at all");
+                claim.needs.push(answered::word(up.other()));
+            }
+        }
+        Some(Expected::Said(net)) => {
+            let far = up.other();
+            claim.excluded(
+                "another way that avoids the other point",
+                format!("{} {net}: {} recorded every packet of this address", Fronts::option(far), far.name()),
+            );
+            if !s.at(up).is_some_and(|f| ledger.reached(up, f.server.ip)) {
+                claim.grade = Grade::Likely;
+                claim.stands("no route to this address", "nothing to it or its neighbours passed both points");
+                claim.needs.push("the same address reached from another network while B records");
             }
         }
         None => {}

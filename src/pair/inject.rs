@@ -52,7 +52,7 @@ fn strangers<'v, 'a>(view: &View<'_>, s: &'v Strand<'a>, side: Side, far_tap: Ta
             let elsewhere = || view.elsewhere(far_tap.other(), item.d);
             let stranger = Stranger { item, instead, sort: of };
             // What could not come so soon from beyond the near point needs no record of it.
-            let early = || proof::too_early(view, s, &stranger, side, far_tap.other()).is_some();
+            let early = || proof::too_early(view, s, &stranger, side, far_tap.other()).is_some_and(|(by, _)| by > proof::clearly(view));
             (of == sort && !item.d.bad && (kept() || early()) && !elsewhere()).then_some(stranger)
         })
         .collect()

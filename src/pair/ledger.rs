@@ -2,13 +2,15 @@
 
 use super::align::{Far, Near};
 use super::digest::{TapeFlow, What};
+use super::front::Checked;
 use super::proof::TALK;
 use super::trips::Trips;
 use super::view::{Strand, View};
 use crate::model::key::{Endpoint, Proto};
 use crate::model::pair::{PerTap, Tap};
 use crate::model::side::Side;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// What a capture recorded of what certainly passed it: segments and datagrams whose absence would show, so that of acknowledgements on their way
@@ -42,12 +44,16 @@ pub struct Ledger {
     servers: HashMap<(Proto, Endpoint), (u32, u32)>,
     /// Per client at A and B: flows both captures have, and all flows with a packet towards the other point.
     clients: HashMap<(Tap, IpAddr), (u32, u32)>,
+    /// Servers of flows that both captures have, as each names them.
+    reached: HashSet<(Tap, IpAddr)>,
+    /// What the user says the captures stand in front of.
+    pub fronts: Checked,
 }
 
 impl Ledger {
     /// Counts.
     pub fn of(view: &View<'_>) -> Self {
-        let mut l = Self::default();
+        let mut l = Self { fronts: Checked::of(view), ..Self::default() };
         for s in &view.strands {
             if !s.judged() {
                 continue;
@@ -65,6 +71,9 @@ impl Ledger {
             for tap in Tap::BOTH {
                 let Some(f) = s.at(tap) else { continue };
                 l.has_resets[tap] |= f.packets.iter().any(|d| d.what == What::Tcp && d.flags.rst());
+                if s.both() {
+                    l.reached.insert((tap, f.server.ip));
+                }
                 let e = l.servers.entry((f.proto, f.server)).or_default();
                 e.0 += u32::from(s.both());
                 e.1 += u32::from(!s.both() && talked(f));
@@ -149,10 +158,27 @@ impl Ledger {
         self.trips.get(&(tap, f.proto, f.server))
     }
 
-    /// Whether the other capture would have this flow, of which only `tap` (near its client) has anything: it knows the server, or it has everything
-    /// else the client did, to several servers.
+    /// Whether a capture recorded packets that came from the other point at all.
+    pub fn records_arrivals(&self, tap: Tap) -> bool {
+        self.passed[tap.other()] > 0
+    }
+
+    /// Whether packets to an address, or to its neighbours, passed both points: there is a way to it.
+    pub fn reached(&self, tap: Tap, ip: IpAddr) -> bool {
+        let around = match ip {
+            IpAddr::V4(_) => IpNet::new(ip, 24),
+            IpAddr::V6(_) => IpNet::new(ip, 48),
+        };
+        self.reached.iter().any(|(t, other)| *t == tap && around.as_ref().is_ok_and(|n| n.contains(other)))
+    }
+
+    /// Whether the other capture would have this flow, of which only `tap` (near its client) has anything: it is said to have everything of the
+    /// server, it knows the server, or it has everything else the client did, to several servers.
     pub fn expected(&self, s: &Strand<'_>, tap: Tap) -> Option<Expected> {
         let f = s.at(tap)?;
+        if let Some(net) = self.fronts.holds(tap.other(), f.server.ip) {
+            return Some(Expected::Said(net));
+        }
         // Where a conversation passed one point only, flows to this server are spread over several ways.
         match self.servers.get(&(f.proto, f.server)) {
             Some((both, 0)) if *both > 0 => return Some(Expected::Server(*both)),
@@ -168,7 +194,7 @@ impl Ledger {
 }
 
 /// More than a question and an answer.
-fn talked(f: &TapeFlow) -> bool {
+pub fn talked(f: &TapeFlow) -> bool {
     f.packets.len() > TALK
         && Side::BOTH.iter().all(|side| f.packets.iter().any(|d| d.side == *side && d.what != What::Error && d.len > 0))
         && (f.proto != Proto::TCP || f.packets.iter().any(|d| d.side == Side::Server && d.flags.syn()))
@@ -191,4 +217,6 @@ pub enum Expected {
     Server(u32),
     /// It has the client's other flows, to all servers: so many.
     Everything(u32),
+    /// The user says that it recorded every packet of these addresses.
+    Said(IpNet),
 }

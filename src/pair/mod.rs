@@ -10,6 +10,7 @@
 //! | `orient` | which point is nearer the client |
 //! | `view` | all of it together: strands, and what each point recorded |
 //! | `ledger` | how much each capture missed by itself |
+//! | `front` | what the user says a capture stands in front of, held against what it shows |
 //! | `names` | whether what is missing parts from the rest by the name asked for |
 //! | `trips` | how long a question takes to the other point and back |
 //! | `inject`, `answered`, `windows`, `dropped`, `throttled` | the judges |
@@ -28,6 +29,7 @@ mod copies;
 mod digest;
 mod dropped;
 mod flows;
+mod front;
 mod inject;
 mod ledger;
 mod names;
@@ -46,16 +48,16 @@ pub use digest::{Digest, Offer, Tape, TapeFlow, What};
 
 use crate::model::finding::Direction;
 use crate::model::flow::FlowId;
-use crate::model::pair::{PairFinding, Pairing};
+use crate::model::pair::{Fronts, PairFinding, Pairing};
 use crate::model::side::Side;
 use crate::model::story::Story;
 use hashbrown::HashSet;
 
-/// Compares two captures: the story and the tape of each.
-pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2]) -> Pairing {
+/// Compares two captures: the story and the tape of each, and what the user says of where they were taken.
+pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2], fronts: &Fronts) -> Pairing {
     let clean = tapes.map(copies::without);
     let [a, b] = clean.each_ref().map(|t| &**t);
-    let view = view::View::of(stories, a, b);
+    let view = view::View::of(stories, a, b, fronts);
     let ledger = ledger::Ledger::of(&view);
     let arrivals = dropped::Arrivals::of(&view);
     // What memory had no room for would look as if it had never been.

@@ -1,9 +1,10 @@
-//! Which point is nearer each flow's client, by the packets that both points certainly have.
+//! Which point is nearer each flow's client, by the packets that both points certainly have, and by what the user says of where they stand.
 
 use super::clock::Sample;
 use super::digest::{Digest, What};
+use super::front;
 use super::view::Strand;
-use crate::model::pair::{PerTap, Tap};
+use crate::model::pair::{Fronts, PerTap, Tap};
 use crate::model::side::Side;
 use hashbrown::HashMap;
 use std::net::IpAddr;
@@ -56,20 +57,27 @@ pub fn common(s: &Strand<'_>) -> Vec<Common> {
 }
 
 /// The point nearer each strand's client: who sees a packet first, by time (both directions together need no common clock), or, where only one
-/// direction was seen, by TTL. A host stands on one side of the points for all its flows, so one flow with odd TTLs does not decide against the others.
-pub fn orient(strands: &[Strand<'_>], seen: &[Vec<Common>]) -> Vec<Option<Tap>> {
+/// direction was seen, by what the user says, else by TTL. A host stands on one side of the points for all its flows, so one flow with odd TTLs does not decide against the others.
+pub fn orient(strands: &[Strand<'_>], seen: &[Vec<Common>], fronts: &Fronts) -> Vec<Option<Tap>> {
     let votes: Vec<Vote> = seen.iter().map(|s| vote(s)).collect();
     let ends = |s: &Strand<'_>| s.any().map(|f| (f.client.ip, f.server.ip));
     let mut hosts: HashMap<IpAddr, Vote> = HashMap::new();
     let mut total = Vote::default();
+    let mut falls: HashMap<IpAddr, (u32, u32)> = HashMap::new();
     for (s, v) in strands.iter().zip(&votes) {
         let v = Vote { time: v.time.signum(), hops: v.hops.signum() };
         total.add(v, 1);
         if let Some((client, server)) = ends(s) {
             hosts.entry(client).or_default().add(v, 1);
             hosts.entry(server).or_default().add(v, -1);
+            for (host, hops) in [(client, v.hops), (server, -v.hops)] {
+                let n = falls.entry(host).or_default();
+                *n = (n.0 + u32::from(hops > 0), n.1 + u32::from(hops < 0));
+            }
         }
     }
+    // A host stands on one side: where its TTLs fall both ways, somebody sets them anew, and they tell nothing.
+    let reset = falls.values().any(|(a, b)| a.min(b) * 4 > *a.max(b));
     let tap = |v: i64| match v {
         0 => None,
         v if v > 0 => Some(Tap::A),
@@ -81,7 +89,11 @@ pub fn orient(strands: &[Strand<'_>], seen: &[Vec<Common>]) -> Vec<Option<Tap>> 
             around.add(hosts.get(&client).copied().unwrap_or_default(), 1);
             around.add(hosts.get(&server).copied().unwrap_or_default(), -1);
         }
-        [own.time, around.time, around.hops, own.hops, total.time, total.hops].into_iter().find_map(tap)
+        let measured = [own.time, around.time].into_iter().find_map(tap);
+        let said = || front::near(s, fronts);
+        let hops = |v: i64| if reset { 0 } else { v };
+        let guessed = || [hops(around.hops), hops(own.hops), total.time, hops(total.hops)].into_iter().find_map(tap);
+        measured.or_else(said).or_else(guessed)
     };
     strands.iter().zip(&votes).map(|(s, v)| of(s, v)).collect()
 }

@@ -20,6 +20,9 @@ pub const LIKELY: f64 = 0.02;
 const LATE: Span = Span::from_millis(100);
 /// What is allowed beyond the worst order of arrival that was seen.
 const OVERTAKEN: Span = Span::from_millis(5);
+/// What "sooner than the fastest" must come to, as a share of a round trip between the points, where the fastest was not measured on this very way at
+/// this very time: of another server's packets, or before a queue was drained.
+const CLEARLY: i64 = 5;
 /// Jitter of capture times where packets are compared with the fastest of many.
 pub const JITTER: Span = Span::from_micros(500);
 /// A flow with more datagrams than this is no question and answer.
@@ -175,6 +178,11 @@ pub fn too_early(view: &View<'_>, s: &Strand<'_>, f: &Stranger<'_, '_>, side: Si
     let (known, frame) = all.into_iter().flatten().min_by_key(|k| k.0)?;
     let soonest = known.plus(least).minus(JITTER);
     (f.item.d.ts < soonest).then(|| (soonest.since(f.item.d.ts), frame))
+}
+
+/// By how much a packet must be sooner than the fastest that was seen, if that was seen at another time or of another server.
+pub fn clearly(view: &View<'_>) -> Span {
+    JITTER.max(Span::from_nanos(view.clock.uncertainty.nanos().saturating_mul(2) / CLEARLY))
 }
 
 /// A reset beyond everything that either capture has of its sender, and that its receiver acknowledged. The near one would have had to miss more than

@@ -7,7 +7,7 @@ use super::view::{Strand, View};
 use crate::model::finding::{Direction, Finding, Grade, Kind, Target};
 use crate::model::flow::{FlowId, Outcome};
 use crate::model::key::Proto;
-use crate::model::pair::{Delay, EndSaid, EndVerdict, PairFinding, PairFlow, Pairing, Path, PerTap, STRETCHES, Stretch, Tap, Way};
+use crate::model::pair::{Delay, EndSaid, EndVerdict, Fronts, PairFinding, PairFlow, Pairing, Path, PerTap, STRETCHES, Stretch, Tap, Way};
 use crate::model::side::{PerSide, Side};
 use crate::model::source::CannotClaim;
 use crate::model::time::{Span, Time};
@@ -37,6 +37,7 @@ pub fn pairing(view: &View<'_>, ledger: &Ledger, found: Vec<PairFinding>, tapes:
         paths: PerTap { a: path(view, Tap::A), b: path(view, Tap::B) },
         findings,
         not_between,
+        fronts: view.fronts.clone(),
         cannot_claim: cannot(view, ledger),
         bounds_hit,
     }
@@ -373,6 +374,10 @@ fn cannot(view: &View<'_>, ledger: &Ledger) -> Vec<CannotClaim> {
         say("anything", "the captures have no connection in common".into());
         return out;
     }
+    for (tap, front) in ledger.fronts.refuted() {
+        let why = format!("{} {}: {}", Fronts::option(tap), front.net, front.refuted.as_deref().unwrap_or_default());
+        say("what rests on the word that a capture has all packets of an address", why);
+    }
     if let Some(why) = view.clock.why_not {
         say("delays and rates between the points", format!("the clocks cannot be aligned: {why}"));
     }
@@ -401,7 +406,10 @@ fn cannot(view: &View<'_>, ledger: &Ledger) -> Vec<CannotClaim> {
     }
     let unsure = view.strands.iter().filter(|s| s.both() && s.near.is_none()).count();
     if unsure > 0 {
-        say("directions", format!("for {unsure} flows nobody can tell which point is nearer the client"));
+        let why = format!(
+            "for {unsure} flows nobody can tell which point is nearer the client; --a-has and --b-has say what each capture stands in front of"
+        );
+        say("directions", why);
     }
     let cut = view.strands.iter().filter(|s| s.both()).flat_map(|s| [s.flow.a, s.flow.b]).flatten();
     let (n, short) = cut

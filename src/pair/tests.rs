@@ -8,11 +8,13 @@ use crate::model::flow::{FlowId, RoleBasis};
 use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::packet::TcpFlags;
-use crate::model::pair::{PairFinding, Pairing};
+use crate::model::pair::{Fronts, PairFinding, Pairing};
 use crate::model::side::{PerSide, Side};
 use crate::model::story::Story;
 use crate::model::time::{Span, Time};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+mod front;
 
 const MS: i64 = 1_000_000;
 const HOUR: i64 = 3_600_000 * MS;
@@ -49,10 +51,17 @@ fn packet(side: Side, at_ms: f64, flags: u16, pos: u32, ack: u32, bytes: &[u8]) 
     }
 }
 
+/// A server's address.
+fn address(server: u8, apart: bool) -> IpAddr {
+    if apart { Ipv4Addr::new(198, 51, 100, server).into() } else { Ipv4Addr::new(203, 0, 113, server).into() }
+}
+
 /// What both points have of a flow, and what only one of them has.
 #[derive(Default)]
 struct Talk {
     server: u8,
+    /// The server stands in another network.
+    apart: bool,
     port: u16,
     /// Sent by either side, at its sender's time (A's clock).
     both: Vec<Digest>,
@@ -102,7 +111,7 @@ impl Talk {
             id: FlowId { source: u32::from(!at_a), frame: FrameNo(0) },
             proto: Proto::TCP,
             client: Endpoint { ip: Ipv4Addr::new(10, 0, 0, 1).into(), port: self.port },
-            server: Endpoint { ip: Ipv4Addr::new(203, 0, 113, self.server).into(), port: 443 },
+            server: Endpoint { ip: address(self.server, self.apart), port: 443 },
             basis: RoleBasis::Syn,
             offer,
             packets,
@@ -112,6 +121,10 @@ impl Talk {
 }
 
 fn pair(talks: &[Talk]) -> Pairing {
+    pair_said(talks, &Fronts::default())
+}
+
+fn pair_said(talks: &[Talk], fronts: &Fronts) -> Pairing {
     let tapes = [true, false].map(|at_a| {
         let mut flows: Vec<TapeFlow> = talks.iter().filter_map(|t| t.tape(at_a)).collect();
         let mut frame = 0;
@@ -131,7 +144,7 @@ fn pair(talks: &[Talk]) -> Pairing {
         story.source.last = times().max();
         story
     });
-    compare([&stories[0], &stories[1]], [&tapes[0], &tapes[1]])
+    compare([&stories[0], &stories[1]], [&tapes[0], &tapes[1]], fronts)
 }
 
 fn one(found: &Pairing) -> &PairFinding {

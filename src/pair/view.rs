@@ -6,7 +6,7 @@ use super::digest::{Digest, Tape, TapeFlow, What};
 use super::flows::{self, Couple};
 use super::orient::{common, orient, samples};
 use crate::model::key::Proto;
-use crate::model::pair::{Clock, Matched, PerTap, Tap};
+use crate::model::pair::{Clock, Fronts, Matched, PerTap, Tap};
 use crate::model::side::{PerSide, Side};
 use crate::model::story::Story;
 use crate::model::time::{Span, Time};
@@ -124,6 +124,8 @@ pub struct View<'a> {
     pub clock: Clock,
     /// Stories, for names, labels and each end's own findings.
     pub stories: PerTap<&'a Story>,
+    /// What the user says each capture stands in front of.
+    pub fronts: &'a Fronts,
     /// First and last moments at each point that the other recorded too (own clock).
     covered: PerTap<Option<(Time, Time)>>,
     /// Shortest and (all but) longest time from each point to the other, as the aligned clocks show it.
@@ -140,11 +142,11 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// Lays both captures side by side.
-    pub fn of([story_a, story_b]: [&'a Story; 2], a: &'a Tape, b: &'a Tape) -> Self {
+    pub fn of([story_a, story_b]: [&'a Story; 2], a: &'a Tape, b: &'a Tape, fronts: &'a Fronts) -> Self {
         let first = flows::couples(a, b, None);
         let strands: Vec<Strand<'a>> = first.iter().map(|c| couple(a, b, c)).collect();
         let seen: Vec<_> = strands.iter().map(common).collect();
-        let near = orient(&strands, &seen);
+        let near = orient(&strands, &seen, fronts);
         let (to_b, to_a) = samples(&seen, &near);
         let mut clock = clock::measure(&to_b, &to_a);
         if to_b.is_empty() && to_a.is_empty() && seen.iter().any(|s| !s.is_empty()) {
@@ -171,7 +173,7 @@ impl<'a> View<'a> {
         strands.extend(rest(a, &used.0).into_iter().map(|f| only(PerTap { a: Some(f), b: None })));
         strands.extend(rest(b, &used.1).into_iter().map(|f| only(PerTap { a: None, b: Some(f) })));
         let seen: Vec<_> = strands.iter().map(common).collect();
-        let near = orient(&strands, &seen);
+        let near = orient(&strands, &seen, fronts);
         // What was paired by time shows the clocks as well, and may have been faster than all before.
         if clock.offset.is_some() {
             let (to_b, to_a) = samples(&seen, &near);
@@ -185,6 +187,7 @@ impl<'a> View<'a> {
             strands,
             clock,
             stories,
+            fronts,
             covered: PerTap::default(),
             travel: PerTap::default(),
             raw,

@@ -147,6 +147,15 @@ pub fn record(j: &mut Json, p: &Pairing, stories: [&Story; 2]) {
         j.close();
     }
     j.close_list();
+    j.key("fronts").open();
+    for (key, tap) in [("a", Tap::A), ("b", Tap::B)] {
+        j.key(key).open_list();
+        for net in &p.fronts.0[tap] {
+            j.plain(net);
+        }
+        j.close_list();
+    }
+    j.close();
 }
 
 fn both(p: &Pairing) -> usize {
@@ -263,6 +272,11 @@ fn finding(style: &Style, p: &PairFinding, stories: [&Story; 2]) -> Vec<String> 
     }
     for e in &p.ends {
         out.extend(wrapped(style, 2, &e.says));
+    }
+    for need in &f.needs {
+        // Typed as it stands here.
+        let need = t.ip.map_or_else(|| (*need).to_owned(), |ip| need.replace("ADDRESS (the target's)", &ip.to_string()));
+        out.extend(wrapped(style, 2, &format!("To settle it: {need}")));
     }
     for (tap, frames) in [(Tap::A, &f.frames), (Tap::B, &p.frames_b)] {
         let own = f.flows.iter().filter_map(|id| stories.iter().find_map(|s| jsonl::find(s, *id)));

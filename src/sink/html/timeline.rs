@@ -123,12 +123,14 @@ pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
         let what = l.service.as_deref().or(f.app).unwrap_or("udp");
         format!("{what}: {} → {}:{}", mask.of(f.client.ip), mask.of(f.server.ip), f.server.port)
     };
+    // A flow that was answered and then hindered did not go well, whatever its handshake did.
+    let outcome = |l: &Leg<'_>| if l.hit && l.flow.outcome == Outcome::Ok { "answered" } else { words::outcome(l.flow.outcome) };
     let inside = html! {
         (draw::bottom(&x, bottom, top, "seconds"))
         @for (i, leg) in shown.iter().enumerate() {
             @let f = leg.flow;
             @let y = top + row * i as f64;
-            text.b[leg.hit] x=(px(left)) y=(px(y + 13.0)) { @if leg.hit { "◆ " } (text::cut(&format!("{} ({})", name(leg), words::outcome(f.outcome)), 66, false)) }
+            text.b[leg.hit] x=(px(left)) y=(px(y + 13.0)) { @if leg.hit { "◆ " } (text::cut(&format!("{} ({})", name(leg), outcome(leg)), 66, false)) }
             @for (side, class, offset) in [(Side::Client, "bar", 18.0), (Side::Server, "bar2", 27.0)] {
                 @match (f.totals[side].first, f.totals[side].last) {
                     (Some(a), Some(z)) => rect class=(class) x=(px(at(a.ts))) y=(px(y + offset)) width=(px((at(z.ts) - at(a.ts)).max(2.0))) height="7" {},
@@ -164,7 +166,7 @@ pub fn legs(legs: &[Leg<'_>], mask: &Mask) -> Option<Markup> {
             let (c, s) = (&f.totals.client, &f.totals.server);
             let mut cells = vec![
                 name(leg),
-                words::outcome(f.outcome).to_owned(),
+                outcome(leg).to_owned(),
                 since(c.first),
                 since(c.last),
                 text::grouped(c.packets),

@@ -6,6 +6,7 @@ use super::output::Output;
 use super::{Sink, names, text};
 use crate::model::finding::{Finding, Grade};
 use crate::model::flow::FlowRecord;
+use crate::model::key::Proto;
 use crate::model::label::{Label, Role};
 use crate::model::pair::Pairing;
 use crate::model::source::SourceFacts;
@@ -194,7 +195,7 @@ impl<W: Output> Sink for Human<W> {
                 if !self.style.verbose && label.is_none() {
                     continue;
                 }
-                lines.push(flow_line(&self.style, flow, label));
+                lines.extend(flow_line(&self.style, flow, label));
                 if let Some(label) = label.filter(|_| self.style.explain_labels) {
                     lines.extend(explained(&self.style, label));
                 }
@@ -362,14 +363,17 @@ pub(super) fn is_circumvention(f: &Finding, story: &Story) -> bool {
 }
 
 pub(super) fn between(f: &FlowRecord) -> String {
+    // What stands where ports would is ICMP's type, and no port.
+    let portless = matches!(f.proto, Proto::ICMP | Proto::ICMP6);
     let end = |e: crate::model::key::Endpoint| match e.ip {
+        ip if portless => ip.to_string(),
         std::net::IpAddr::V4(ip) => format!("{ip}:{}", e.port),
         std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", e.port),
     };
     format!("{} → {}", end(f.client), end(f.server))
 }
 
-pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) -> String {
+pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) -> Vec<String> {
     let app = f.app.unwrap_or("-");
     let attempt = |l: &Label| if l.attempt { ", attempt" } else { "" };
     let service = label.map_or_else(String::new, |l| format!(" {} ({}{})", l.id, l.grade.name(), attempt(l)));
@@ -378,20 +382,34 @@ pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) ->
         s => format!("/{s}"),
     };
     let name = f.asked_name().map_or_else(String::new, |n| format!(" {n}"));
-    style.shown(&format!(
-        "  frame {:<7} {:<4} {} {app} {}{stage}{service}{name}",
-        f.id.frame.0,
-        f.proto.name(),
-        between(f),
-        names::outcome(f.outcome)
-    ))
+    let head = format!("  frame {:<7} {:<4} {} {app} {}{stage}", f.id.frame.0, f.proto.name(), between(f), names::outcome(f.outcome));
+    let whole = style.shown(&format!("{head}{service}{name}"));
+    if text::columns(&whole) <= style.width {
+        return vec![whole];
+    }
+    // Who and what on a line of their own, below the protocol.
+    let mut lines = if text::columns(&head) <= style.width { vec![style.shown(&head)] } else { folded(style, 2, &head) };
+    lines.extend(folded(style, 16, &format!("{service}{name}")));
+    lines
+}
+
+/// A line as it is, or folded if it is too wide.
+fn fitted(style: &Style, line: &str) -> Vec<String> {
+    let shown = style.shown(line);
+    if text::columns(&shown) <= style.width { vec![shown] } else { folded(style, line.len() - line.trim_start().len(), line) }
+}
+
+/// Text in as many lines as it takes, further in from the second on.
+fn folded(style: &Style, by: usize, text: &str) -> Vec<String> {
+    let lines = text::wrap(&style.shown(text), style.width.saturating_sub(by + 2), usize::MAX, style.ascii);
+    lines.iter().enumerate().map(|(i, l)| format!("{:1$}{l}", "", if i == 0 { by } else { by + 2 })).collect()
 }
 
 /// The sum behind a label, a line for each piece of evidence.
 fn explained(style: &Style, l: &Label) -> Vec<String> {
     let mut lines = Vec::new();
     for e in &l.evidence {
-        lines.push(style.shown(&format!("      {:>+4} dB {:<13} frame {:<7} {}", e.db, e.class.name(), e.frame.0, e.says)));
+        lines.extend(fitted(style, &format!("      {:>+4} dB {:<13} frame {:<7} {}", e.db, e.class.name(), e.frame.0, e.says)));
     }
     let role = l.role.map_or_else(String::new, |r| format!(" {}", r.name()));
     let second = match (&l.runner_up, l.margin_db) {
@@ -399,13 +417,16 @@ fn explained(style: &Style, l: &Label) -> Vec<String> {
         (None, Some(margin)) => format!("; the next {margin} dB behind"),
         _ => String::new(),
     };
-    lines.push(style.shown(&format!(
-        "      {:>+4} dB together, before them 1 in 300, each class capped: {}{role} at {:.1} %, possible from frame {}{second}",
-        l.total_db,
-        l.id,
-        l.confidence * 100.0,
-        l.since.0
-    )));
+    lines.extend(fitted(
+        style,
+        &format!(
+            "      {:>+4} dB together, before them 1 in 300, each class capped: {}{role} at {:.1} %, possible from frame {}{second}",
+            l.total_db,
+            l.id,
+            l.confidence * 100.0,
+            l.since.0
+        ),
+    ));
     lines
 }
 

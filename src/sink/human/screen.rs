@@ -145,6 +145,9 @@ pub(in crate::sink) fn flaws(f: &SourceFacts) -> Vec<String> {
     if not_ip > 0 {
         out.push(format!("{} not decoded", counted(not_ip, "frame")));
     }
+    if f.filtered > 0 {
+        out.push(format!("{} left out by the filter", counted(f.filtered, "frame")));
+    }
     if q.offload {
         out.push("segments merged by offloading".into());
     }
@@ -309,7 +312,7 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool, reason_
     if let Some(bps) = f.rate_bps {
         title.push_str(&format!(" at about {}", text::rate(bps)));
     }
-    let mut rest = format!("{}, frames {}", counted(f.flows.len() as u64, "flow"), frames(f));
+    let mut rest = format!("{}, {}", counted(f.flows.len() as u64, "flow"), frames(f));
     if with_file {
         let name = found.path.rsplit('/').next().unwrap_or(&found.path);
         rest.push_str(&format!(" of {name}"));
@@ -321,23 +324,24 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool, reason_
         Grade::Possible => Paint::Dim,
     };
     let whole = format!("{grade}: {title}, {rest}");
-    let mut lines = if 3 + text::columns(&style.shown(&whole)) <= style.width {
+    let before = format!("{number}. ");
+    let mut lines = if before.len() + text::columns(&style.shown(&whole)) <= style.width {
         vec![style.shown(&whole)]
     } else {
-        let mut two = indented(style, 3, &format!("{grade}: {title},"), TITLE_ROWS);
+        let mut two = indented(style, before.len(), &format!("{grade}: {title},"), TITLE_ROWS);
         two.extend(indented(style, 5, &rest, 1));
         two
     };
     if let Some(first) = lines.first_mut() {
         // The number stands in the indent, and only the grade is coloured.
         let said = first.trim_start().strip_prefix(grade).unwrap_or_default();
-        *first = format!("{number}. {}{said}", style.paint(paint, grade));
+        *first = format!("{before}{}{said}", style.paint(paint, grade));
     }
     let rows = if style.verbose { 4 } else { reason_rows };
     if style.verbose {
         if let Some(between) = &found.between {
             let all: Vec<String> = f.frames.iter().map(|n| n.0.to_string()).collect();
-            lines.extend(indented(style, 3, &format!("{between}, frames {}", all.join(" ")), 2));
+            lines.extend(indented(style, 3, &format!("{between}, {} {}", noun(f), all.join(" ")), 2));
         }
         for e in &f.evidence {
             lines.extend(indented(style, 3, &format!("because {}", evidence(e)), rows));
@@ -362,7 +366,7 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool, reason_
 fn evidence(e: &crate::model::finding::Evidence) -> String {
     match (e.value.as_str(), e.expected.as_str()) {
         ("", _) => e.says.clone(),
-        (value, "") => format!("{}: {value}", e.says),
+        (value, "" | "-") => format!("{}: {value}", e.says),
         (value, expected) => format!("{}: {value}, expected {expected}", e.says),
     }
 }
@@ -393,7 +397,11 @@ fn frames(f: &Finding) -> String {
     if f.frames.len() > FRAMES_MAX {
         out.push("…".into());
     }
-    out.join(", ")
+    format!("{} {}", noun(f), out.join(", "))
+}
+
+fn noun(f: &Finding) -> &'static str {
+    if f.frames.len() == 1 { "frame" } else { "frames" }
 }
 
 /// What to capture next, and what went wrong.

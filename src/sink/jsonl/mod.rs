@@ -226,7 +226,7 @@ impl<W: Output> Sink for Jsonl<W> {
         j.key("error").str(why);
         j.key("format").null();
         j.key("link_types").strs([]);
-        for zero in ["packets", "decoded", "bytes"] {
+        for zero in ["packets", "decoded", "filtered", "bytes"] {
             j.key(zero).int(0u8);
         }
         j.time("first_ts", "first_ts_ns", None);

@@ -26,6 +26,7 @@ impl<W: Output> Jsonl<W> {
         j.close_list();
         j.key("packets").int(s.packets);
         j.key("decoded").int(s.decoded);
+        j.key("filtered").int(s.filtered);
         j.key("bytes").int(s.bytes);
         j.time("first_ts", "first_ts_ns", s.first);
         j.time("last_ts", "last_ts_ns", s.last);

@@ -118,6 +118,7 @@ fn source() -> Fields {
         ("link_types", list(text())),
         ("packets", count()),
         ("decoded", count()),
+        ("filtered", count()),
         ("bytes", count()),
         ("first_ts", time()),
         ("first_ts_ns", nanos()),

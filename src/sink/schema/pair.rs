@@ -70,5 +70,6 @@ pub(super) fn pair() -> Fields {
         ("b_to_a", path()),
         ("not_between", ends()),
         ("cannot_claim", list(object(vec![("claim", text()), ("why", text())]))),
+        ("fronts", object(vec![("a", list(text())), ("b", list(text()))])),
     ]
 }
