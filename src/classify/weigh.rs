@@ -69,6 +69,7 @@ pub(super) const COMPANION: i16 = 32;
 const CONTEXT: i16 = 10;
 /// The beginning of a protocol, and then something else.
 const BROKEN: i16 = -20;
+// An answer to a ClientHello that is no TLS counts nothing against the name that was asked for: a page or a forged answer is what blocking looks like.
 /// A certificate that does not cover the name asked for. What shows a forged one may be a censor's: the name stays possible.
 pub(super) const MISISSUED: i16 = -15;
 /// A label that leads the next by less is ambiguous …
