@@ -214,7 +214,7 @@ pub fn engine_plan(args: &AnalyzeArgs, around: &Surroundings) -> Result<engine::
         }
     }
     if let Some(words) = &args.filter {
-        crate::capture::Filter::check(words).map_err(|says| Wrong(format!("-f {words:?}: {says}")))?;
+        engine::check_filter(words).map_err(|says| Wrong(format!("-f {words:?}: {says}")))?;
     }
     let workers = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, usize::from);
     Ok(engine::Plan {

@@ -487,7 +487,7 @@ fn verify_reports_for_people_junit_and_github() {
 
 #[test]
 fn what_people_read_keeps_to_the_width_of_their_terminal() {
-    for columns in ["60", "80", "120"] {
+    for columns in ["80", "100", "160"] {
         let out =
             tamperscope(&["-v", "--explain-labels", "--show-circumvention", "fixtures/cases"]).env("COLUMNS", columns).output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();

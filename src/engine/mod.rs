@@ -261,6 +261,14 @@ fn args_shown(plan: &Plan) -> Vec<String> {
     out
 }
 
+/// Whether words are a filter in libpcap's language, for [`Plan::filter`].
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_filter(words: &str) -> Result<(), String> {
+    crate::capture::Filter::check(words)
+}
+
 /// One hash over everything that is a rule but not code: services, the user's among them, known block pages and injectors.
 fn rules_sha256(book: &classify::Book) -> String {
     use std::fmt::Write;

@@ -189,7 +189,10 @@ impl<W: Output> Sink for Human<W> {
     fn story(&mut self, story: &Story) -> io::Result<()> {
         self.told.add(story);
         if (self.style.verbose || self.style.explain_labels) && !self.style.quiet {
-            let mut lines = vec![self.style.paint(Paint::Bold, &self.style.shown(&format!("Flows of {}", story.source.path)))];
+            const HEAD: &str = "Flows of ";
+            let path = self.style.shown(&story.source.path);
+            let path = text::cut_front(&path, self.style.width.saturating_sub(HEAD.len()), self.style.ascii);
+            let mut lines = vec![self.style.paint(Paint::Bold, &format!("{HEAD}{path}"))];
             for (i, flow) in story.flows.iter().enumerate() {
                 let label = story.labels.get(i).and_then(Option::as_ref).filter(|l| self.style.show_circumvention || !l.circumvention);
                 if !self.style.verbose && label.is_none() {

@@ -91,7 +91,7 @@ fn comment(f: &Finding, frame: FrameNo) -> String {
         if !e.value.is_empty() {
             let _ = write!(out, ": {}", text::shown(&e.value, false));
         }
-        if !e.expected.is_empty() {
+        if !matches!(&*e.expected, "" | "-") {
             let _ = write!(out, " (expected: {})", text::shown(&e.expected, false));
         }
     }
