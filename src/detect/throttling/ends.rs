@@ -76,5 +76,5 @@ impl Ends {
 fn recovers(lanes: &[Lane<'_>], p: &Plateau) -> bool {
     let [l] = lanes else { return false };
     let packets_a_trip = p.rate * l.rtt() / (8.0 * f64::from(l.pace.largest.max(1)));
-    p.episodes <= 1 && p.drops_before >= 3.0 && (0.8..=1.15).contains(&packets_a_trip)
+    p.episodes <= 2 && p.drops + p.drops_before >= 3.0 && (0.8..=1.15).contains(&packets_a_trip)
 }

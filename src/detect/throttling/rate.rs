@@ -84,6 +84,8 @@ const LOSS_BOUND: f64 = 5.0;
 /// A stream with a pace of its own may lose less than this at random and keep it, unless drops find the bucket empty with this chance.
 const TOLD: f64 = 0.03;
 const TOLD_EMPTY: f64 = 0.58;
+/// Standard deviations that chance hardly strays.
+const SURELY: f64 = 2.3;
 /// Fewer drops that a receiver of datagrams told of may be chance, if it was heard this often.
 const FEW_TOLD: u64 = 6;
 const ANSWERS: u32 = 24;
@@ -190,7 +192,8 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     let held = |p: &Plateau| p.seconds() >= SECONDS && p.windows >= 3 && fallen.as_ref().is_none_or(|f| p.to > f.from);
     let found = Plateau::of(lanes).filter(held);
     let ceiling = if datagrams { Plateau::under_ceiling(lanes).filter(|p| p.seconds() >= SECONDS) } else { None };
-    let found = ceiling.filter(|_| !found.as_ref().is_some_and(|p| eager(lanes, p.rate))).or(found);
+    let found =
+        ceiling.filter(|_| !found.as_ref().is_some_and(|p| p.tokens.is_some_and(|e| e >= TOLD_EMPTY) || eager(lanes, p.rate))).or(found);
     // Each with a rate of its own: their sum changes as they come and go, and what one of them keeps is what all are held to.
     let own = if found.as_ref().is_some_and(Plateau::one_rate_despite_loss) { None } else { apiece::come_and_go(lanes) };
     let come_and_go = own.is_some();
@@ -317,7 +320,8 @@ impl Measured<'_> {
         if self.datagrams && self.mechanism == "policing" && !(self.p.ceiling || self.eager() || self.told()) {
             return false;
         }
-        if self.datagrams && self.mechanism == "policing" && self.answered() && (self.losses.told < FEW_TOLD || !self.alone_hit()) {
+        let theirs = self.alone_hit() || self.empties();
+        if self.datagrams && self.mechanism == "policing" && self.answered() && (self.losses.told < FEW_TOLD || !theirs) {
             return false;
         }
         // And where nothing was faster at the same time, a line that loses hits all alike.
@@ -366,7 +370,13 @@ impl Measured<'_> {
             return few && self.during().and_then(|s| tokens::emptiness(&s, self.p.rate)).is_some_and(|empty| empty < 0.5);
         };
         // Few drops stand where they will; many leave no packet unharmed that comes too soon.
-        (self.share < 0.05 && t.empty < 0.5) || (self.by_loss && self.share >= SCATTERED && t.scattered())
+        (self.share < 0.05 && t.empty < 0.5 && !self.singled_out()) || (self.by_loss && self.share >= SCATTERED && t.scattered())
+    }
+
+    /// Others were faster at the same time and lost next to nothing, where this target lost much.
+    fn singled_out(&self) -> bool {
+        let c = &self.controls;
+        c.meanwhile >= 2 && self.share >= TOLD && c.dropped * 10.0 < self.share
     }
 
     /// After most drops more passed than an empty bucket could have let through.
@@ -388,6 +398,13 @@ impl Measured<'_> {
     /// A line through the drops that the receiver told of is a bucket's.
     fn told(&self) -> bool {
         self.p.tokens.is_some_and(|empty| empty >= TOLD_EMPTY || self.share >= TOLD)
+    }
+
+    /// Drops found the bucket empty too often for chance: then it does not matter what others lose.
+    fn empties(&self) -> bool {
+        // The mean of so many numbers between 0 and 1 strays so far from one half.
+        let deviation = 12f64.sqrt().recip() / (self.p.episodes.max(1) as f64).sqrt();
+        self.p.tokens.is_some_and(|empty| empty - 0.5 >= SURELY * deviation)
     }
 
     /// The receiver was heard, so that it could tell what it missed.
@@ -422,7 +439,8 @@ impl Measured<'_> {
         let (p, c) = (&self.p, &self.controls);
         let waits = self.queue.usual - self.queue.base;
         let fell = p.fell && self.losses.share() >= 0.1;
-        let by_drops = (p.episodes >= 4 || (p.episodes > 0 && (self.share >= 0.05 || fell))) && self.spared(0.5);
+        let few = p.episodes >= 3 && self.singled_out();
+        let by_drops = (p.episodes >= 4 || few || (p.episodes > 0 && (self.share >= 0.05 || fell))) && self.spared(0.5);
         let by_queue = self.queue.grown() && c.queued < 0.5 * waits;
         if self.queue.grown() { by_queue && (p.episodes < 4 || by_drops) } else { by_drops }
     }
