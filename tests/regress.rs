@@ -117,3 +117,36 @@ fn a_reset_that_acknowledges_what_a_lossy_capture_missed_is_no_forgery() {
     assert_eq!(forged(false), 1, "nothing else was missed: the client never sent what the reset acknowledges");
     assert_eq!(forged(true), 0);
 }
+
+/// Long after a server had sent a piece it repeated it, and the client, which had it by then, aborted a moment later: too soon to answer the
+/// repetition, so the abort was called forged, and confirmed.
+#[test]
+fn a_reset_that_answers_the_first_of_two_packets_is_not_too_early() {
+    let forged = |repeated: bool| {
+        let mut conv = Conv::new("192.168.1.23:40000", "149.154.167.99:443").rtt_ms(1).ttls(119, 64);
+        conv.syn().syn_ack().after_ms(100).ack().c2s(&Hello::to("example.org").record());
+        // So many that what follows is neither among the first packets of the flow nor among the last.
+        for n in 0..40 {
+            conv.s2c(&[n; 1_000]);
+        }
+        let mut packets = conv.s2c(&[77; 1_000]).done();
+        let piece = packets.last().unwrap().clone();
+        let acknowledges = conv.next(true, 0x10).ack;
+        if repeated {
+            for n in 0..60 {
+                conv.s2c(&[n; 1_000]);
+            }
+            conv.after_ms(400);
+            packets.extend(conv.done());
+            packets.push(Sent { ts: conv.now, ..piece });
+        }
+        conv.after_ms(5).rst_from_client(|mut reset| {
+            reset.ack = acknowledges;
+            reset
+        });
+        packets.extend(conv.done());
+        analysed(&packets).iter().filter(|r| r["kind"] == "rst_injection").count()
+    };
+    assert_eq!(forged(false), 1, "what was sent for the first time a moment before cannot be answered so soon");
+    assert_eq!(forged(true), 0);
+}

@@ -77,7 +77,9 @@ pub(super) fn too_early(scene: &Scene<'_>, side: Side, first: &ResetSeen, w: &mu
         if reset.ack <= Pos::FIRST {
             return;
         }
-        answered.filter(|p| p.seq < reset.ack && p.end() >= reset.ack).min_by_key(|p| p.ts)
+        // If that was a repetition, what it repeats may have been answered, and nobody knows when it was sent.
+        let brought = answered.filter(|p| p.seq < reset.ack && p.end() >= reset.ack).min_by_key(|p| p.ts);
+        brought.filter(|p| !p.marked(mark::RETRANSMIT))
     } else if let Some(asked) = provoking(scene.flow, side, reset).min_by_key(|p| p.ts) {
         Some(asked)
     } else {
