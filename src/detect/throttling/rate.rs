@@ -84,6 +84,8 @@ const LOSS_BOUND: f64 = 5.0;
 /// A stream with a pace of its own may lose less than this at random and keep it, unless drops find the bucket empty with this chance.
 const TOLD: f64 = 0.03;
 const TOLD_EMPTY: f64 = 0.58;
+/// Share of packets that only a line without room loses of all it carries.
+const FULL_LINE: f64 = 0.1;
 /// Standard deviations that chance hardly strays.
 const SURELY: f64 = 2.3;
 /// Fewer drops that a receiver of datagrams told of may be chance, if it was heard this often.
@@ -273,6 +275,10 @@ impl Measured<'_> {
         // The line was free for most of the time, or for long enough to see that nothing changes when it is.
         let free = self.free >= 0.6 || (controls.meanwhile > 0 && self.free >= 0.3 && self.free * p.seconds() >= 4.0);
         if !controls.others.is_empty() && (controls.fast == 0 || !free) {
+            return false;
+        }
+        // A line that drops one packet in ten of everything else is full: then this target must be hit apart, or its rate be exact.
+        if controls.dropped >= FULL_LINE && !self.alone_hit() && !self.empties() && !p.one_rate_despite_loss() {
             return false;
         }
         // Drops at any moment, as often as others have them: a sender that keeps a rate of its own, on a path that loses some.
