@@ -150,3 +150,20 @@ fn a_reset_that_answers_the_first_of_two_packets_is_not_too_early() {
     assert_eq!(forged(false), 1, "what was sent for the first time a moment before cannot be answered so soon");
     assert_eq!(forged(true), 0);
 }
+
+/// Two downloads from one server whose times lay decades apart were laid side by side second by second: the program took all memory and did not end.
+#[test]
+fn a_clock_that_leaps_by_decades_costs_nothing() {
+    let download = |port: u16, at_ms: i64| {
+        let mut conv = Conv::new(&format!("192.168.1.23:{port}"), "149.154.167.99:443").rtt_ms(20).at_ms(at_ms);
+        conv.handshake().c2s(&Hello::to("web.telegram.org").record());
+        for n in 0..120 {
+            conv.s2c(&[n; 1_000]).ack().after_ms(100);
+        }
+        conv.done()
+    };
+    let mut packets = download(40_000, 0);
+    packets.extend(download(40_001, 60 * 365 * 86_400_000));
+    let records = analysed(&packets);
+    assert_eq!(records.iter().filter(|r| r["type"] == "flow").count(), 2);
+}

@@ -22,7 +22,7 @@ pub(super) fn side_by_side(group: &[Lane<'_>], p: &Plateau) -> Option<f64> {
     let from = group.iter().map(|l| l.pace.start).max()?.max(p.from);
     let to = group.iter().map(|l| l.pace.last).min()?.min(p.to);
     let step = (10.0 * group.iter().map(Lane::rtt).fold(0.0, f64::max)).max(STEP);
-    let n = (to.since(from).as_secs() / step) as usize;
+    let (step, n) = origin::cut(to.since(from).as_secs(), step);
     if n < origin::STRETCHES {
         return None;
     }
@@ -43,7 +43,7 @@ pub(super) fn come_and_go(lanes: &[Lane<'_>]) -> Option<Plateau> {
     }
     let step = (10.0 * lanes.iter().map(Lane::rtt).fold(0.0, f64::max)).max(1.0);
     let from = lanes.iter().map(|l| l.pace.start).min()?;
-    let n = (lanes.iter().map(|l| l.pace.last).max()?.since(from).as_secs() / step) as usize;
+    let (step, n) = origin::cut(lanes.iter().map(|l| l.pace.last).max()?.since(from).as_secs(), step);
     let sums = origin::stretches(lanes, from, step, n);
     // What each has, by how many there are all through a stretch; beginnings and ends do not count.
     let mut apiece: BTreeMap<usize, Vec<f64>> = BTreeMap::new();

@@ -39,6 +39,8 @@ const MACHINES: usize = 3;
 const ALIKE: f64 = 0.05;
 /// Servers that share a bucket are watched together for at least so many stretches of time.
 pub(super) const STRETCHES: usize = 6;
+/// Most stretches that a time is cut into.
+const STRETCHES_MAX: usize = 4_096;
 /// Most servers of one service that are compared with each other.
 const SERVERS_MAX: usize = 16;
 
@@ -157,7 +159,7 @@ pub(super) fn one_bucket(parts: &[Vec<Lane<'_>>], p: &Plateau) -> bool {
     let end = parts.iter().filter_map(|l| l.iter().map(|l| l.pace.last).max()).min().unwrap_or(p.to);
     let (from, to) = (begin.max(p.from), end.min(p.to));
     let step = (10.0 * parts.iter().flatten().map(Lane::rtt).fold(0.0, f64::max)).max(0.5);
-    let n = (to.since(from).as_secs() / step) as usize;
+    let (step, n) = cut(to.since(from).as_secs(), step);
     if n < STRETCHES || parts.len() < 2 {
         return false;
     }
@@ -165,6 +167,12 @@ pub(super) fn one_bucket(parts: &[Vec<Lane<'_>>], p: &Plateau) -> bool {
     let sum: Vec<f64> = (0..n).map(|i| each.iter().filter_map(|v| v.get(i)).sum()).collect();
     let swing = variation(&sum);
     swing <= 0.1 && each.iter().all(|v| variation(v) >= f64::max(0.15, 2.0 * swing))
+}
+
+/// A time cut into stretches of so many seconds, or of more if there would be too many: clocks of captures may leap by decades.
+pub(super) fn cut(seconds: f64, step: f64) -> (f64, usize) {
+    let step = step.max(seconds / STRETCHES_MAX as f64);
+    (step, ((seconds / step) as usize).min(STRETCHES_MAX))
 }
 
 /// Bytes that passed in each of `n` stretches of `step` seconds.
