@@ -132,6 +132,13 @@ pub struct Evidence {
     pub frames: Vec<FrameNo>,
 }
 
+impl Evidence {
+    /// What an undisturbed path would show, where there is something to compare with; `-` says that there is not.
+    pub fn expectation(&self) -> Option<&str> {
+        Some(&*self.expected).filter(|expected| !matches!(*expected, "" | "-"))
+    }
+}
+
 /// An innocent cause that was weighed.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Innocent {

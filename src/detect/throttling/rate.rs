@@ -193,9 +193,12 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     // What was steady before it all but ceased is not what it is held to.
     let held = |p: &Plateau| p.seconds() >= SECONDS && p.windows >= 3 && fallen.as_ref().is_none_or(|f| p.to > f.from);
     let found = Plateau::of(lanes).filter(held);
-    let ceiling = if datagrams { Plateau::under_ceiling(lanes).filter(|p| p.seconds() >= SECONDS) } else { None };
-    let found =
-        ceiling.filter(|_| !found.as_ref().is_some_and(|p| p.tokens.is_some_and(|e| e >= TOLD_EMPTY) || eager(lanes, p.rate))).or(found);
+    // Of datagrams a ceiling tells more, unless drops found the bucket empty or a quick start went before.
+    let shown = |p: &Plateau| p.tokens.is_some_and(|empty| empty >= TOLD_EMPTY) || eager(lanes, p.rate);
+    let found = match found {
+        found if !datagrams || found.as_ref().is_some_and(shown) => found,
+        found => Plateau::under_ceiling(lanes).filter(|p| p.seconds() >= SECONDS).or(found),
+    };
     // Each with a rate of its own: their sum changes as they come and go, and what one of them keeps is what all are held to.
     let own = if found.as_ref().is_some_and(Plateau::one_rate_despite_loss) { None } else { apiece::come_and_go(lanes) };
     let come_and_go = own.is_some();
@@ -322,12 +325,7 @@ impl Measured<'_> {
         if !self.extreme && !self.tight && p.tokens.is_none() && (short || (!slowed && p.windows < enough)) {
             return false;
         }
-        // A stream that rests now and then loses as others do: only drops that its receiver tells of, and that hit nobody else, hold a rate.
-        if self.datagrams && self.mechanism == "policing" && !(self.p.ceiling || self.eager() || self.told()) {
-            return false;
-        }
-        let theirs = self.alone_hit() || self.empties();
-        if self.datagrams && self.mechanism == "policing" && self.answered() && (self.losses.told < FEW_TOLD || !theirs) {
+        if self.datagrams && self.mechanism == "policing" && !self.policed() {
             return false;
         }
         // And where nothing was faster at the same time, a line that loses hits all alike.
@@ -399,6 +397,14 @@ impl Measured<'_> {
         let at = |t: Time| ((t.since(s.start).as_secs() / s.width).round().max(0.0) as usize).min(s.bytes.len());
         let (from, to) = (at(self.p.from), at(self.p.to));
         (from < to).then(|| s.between(from, to))
+    }
+
+    /// Drops hold these datagrams to the rate. A stream that rests now and then loses as others do: where its receiver could be heard, it must tell
+    /// of drops that hit nobody else, or that found the bucket empty.
+    fn policed(&self) -> bool {
+        let shown = self.p.ceiling || self.eager() || self.told();
+        let hit = self.losses.told >= FEW_TOLD && (self.alone_hit() || self.empties());
+        shown && (hit || !self.answered())
     }
 
     /// A line through the drops that the receiver told of is a bucket's.

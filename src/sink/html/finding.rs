@@ -121,7 +121,7 @@ fn because(evidence: &[Evidence]) -> Markup {
                 li {
                     bdi { (text::cut(&e.says, SENTENCE_MAX, false)) }
                     @if !e.value.is_empty() { ": " bdi.value { (text::cut(&e.value, SENTENCE_MAX, false)) } }
-                    @if !matches!(&*e.expected, "" | "-") { span.dim { "; expected without interference: " } bdi { (text::cut(&e.expected, SENTENCE_MAX, false)) } }
+                    @if let Some(expected) = e.expectation() { span.dim { "; expected without interference: " } bdi { (text::cut(expected, SENTENCE_MAX, false)) } }
                     (frames_named(&e.frames))
                 }
             }

@@ -364,10 +364,10 @@ fn finding(style: &Style, number: usize, found: &Found, with_file: bool, reason_
 }
 
 fn evidence(e: &crate::model::finding::Evidence) -> String {
-    match (e.value.as_str(), e.expected.as_str()) {
+    match (e.value.as_str(), e.expectation()) {
         ("", _) => e.says.clone(),
-        (value, "" | "-") => format!("{}: {value}", e.says),
-        (value, expected) => format!("{}: {value}, expected {expected}", e.says),
+        (value, None) => format!("{}: {value}", e.says),
+        (value, Some(expected)) => format!("{}: {value}, expected {expected}", e.says),
     }
 }
 

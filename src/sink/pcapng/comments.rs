@@ -91,8 +91,8 @@ fn comment(f: &Finding, frame: FrameNo) -> String {
         if !e.value.is_empty() {
             let _ = write!(out, ": {}", text::shown(&e.value, false));
         }
-        if !matches!(&*e.expected, "" | "-") {
-            let _ = write!(out, " (expected: {})", text::shown(&e.expected, false));
+        if let Some(expected) = e.expectation() {
+            let _ = write!(out, " (expected: {})", text::shown(expected, false));
         }
     }
     out
