@@ -2,6 +2,7 @@
 
 use crate::model::flow::{Brief, FlowRecord};
 use crate::model::frame::LinkType;
+use crate::model::pack::pack_fields;
 use crate::model::side::{PerSide, Side};
 use crate::model::source::{CannotClaim, Quality, SourceFacts, Vantage};
 use hashbrown::HashSet;
@@ -132,6 +133,11 @@ pub struct Share {
     counts: Counts,
     split: Option<u16>,
     server: Option<(u8, (bool, u32))>,
+}
+
+pack_fields! {
+    Share { counts, split, server }
+    Counts { flows, talked, one_sided, giant, lost, unique, copies, packets, checksums, bad_checksums, initial, ttl_flows }
 }
 
 impl Share {

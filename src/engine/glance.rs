@@ -1,8 +1,9 @@
 //! What a shard does besides its work when the capture is live: it remembers which flows changed, tells how they stand when asked, and
 //! sheds work under overload (`shed` says in which order).
 
-use super::shard::{Scribe, Talk};
+use super::scribe::Scribe;
 use super::shed;
+use super::talk::Talk;
 use crate::flow::{Entry, Table};
 use crate::model::board::{Board, Count};
 use crate::model::flow::{Closed, FlowRecord};

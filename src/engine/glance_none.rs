@@ -1,6 +1,6 @@
 //! Built without live capture: a shard never looks up from its files.
 
-use super::shard::Talk;
+use super::talk::Talk;
 use crate::flow::{Entry, Table};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameRef;

@@ -17,10 +17,12 @@ mod progress;
 #[cfg(feature = "live")]
 mod pulse;
 mod reader;
+mod scribe;
 mod shard;
 #[cfg(feature = "live")]
 mod shed;
 mod split;
+mod talk;
 #[cfg(feature = "live")]
 pub mod watch;
 #[cfg(feature = "live")]

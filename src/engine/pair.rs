@@ -2,9 +2,9 @@
 
 use super::{BYTES_PER_FLOW, Plan, RunError, run_info};
 use crate::capture::{self, CaptureError, Fill};
-use crate::flow::{Bounds, Entry, Table};
+use crate::flow::{Bounds, Gone, State, Table};
 use crate::model::finding::Grade;
-use crate::model::flow::{Closed, FlowId};
+use crate::model::flow::{Closed, FlowId, FlowRecord, Totals};
 use crate::model::frame::{Batch, FrameHead, FrameRef, LinkType, Place};
 use crate::model::key::FlowKey;
 use crate::model::packet::{Body, Packet, TcpFlags};
@@ -14,6 +14,7 @@ use crate::model::time::Time;
 use crate::packet::{self, Defragmenter, Peek};
 use crate::pair::{self, Digest, Offer, Tape, TapeFlow, What};
 use crate::sink::Sink;
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -97,6 +98,14 @@ struct Kept {
     dropped: u64,
 }
 
+impl State for Kept {
+    /// None is at rest.
+    type Rest = Infallible;
+    fn wake(_: FlowRecord, rest: Infallible) -> (PerSide<Totals>, Self) {
+        match rest {}
+    }
+}
+
 /// Reads a capture into digests.
 struct Reader {
     table: Table<Kept>,
@@ -136,7 +145,11 @@ fn read(plan: &Plan, path: &Path, source: u32) -> Result<Tape, CaptureError> {
     Ok(tape)
 }
 
-fn keep(tape: &mut Tape, source: u32, e: Entry<Kept>) {
+fn keep(tape: &mut Tape, source: u32, gone: Gone<Kept>) {
+    let e = match gone {
+        Gone::Awake(e) => *e,
+        Gone::AtRest(r) => match r.rest {},
+    };
     tape.dropped += e.state.dropped;
     tape.flows.push(TapeFlow {
         id: FlowId { source, frame: e.first.frame },
@@ -199,7 +212,7 @@ impl Reader {
     fn error(&mut self, packet: &Packet<'_>) -> bool {
         let Body::Icmp(icmp) = &packet.body else { return false };
         let Some(quoted) = icmp.quoted else { return false };
-        let Some(entry) = self.table.find(&FlowKey::of(quoted.src, quoted.dst, quoted.proto)) else { return false };
+        let Some(entry) = self.table.find(&FlowKey::of(quoted.src, quoted.dst, quoted.proto), packet.ts) else { return false };
         let about = if quoted.src == entry.client { Side::Client } else { Side::Server };
         if self.room == 0 {
             entry.state.dropped += 1;

@@ -2,23 +2,20 @@
 
 use super::glance::Glancer;
 use super::reader::Hands;
+use super::scribe::Scribe;
+use super::talk::Talk;
 use super::{ShardSummary, ToCollector, ToShard};
-use crate::collect::{self, Share, Sums};
-use crate::flow::{Bounds, Entry, Table};
-use crate::inspect::{Appetite, Desk};
-use crate::model::event::{Seen, StreamEvent};
-use crate::model::flow::{Brief, Closed, Detail, Flow, FlowId, FlowRecord, IcmpSeen, Moment, Outcome, Stage, TcpRecord};
+use crate::flow::{Bounds, Gone, Table};
+use crate::inspect::Desk;
+use crate::model::flow::{Closed, FlowRecord, IcmpSeen, Moment};
 use crate::model::frame::{Batch, FrameRef};
-use crate::model::key::{Endpoint, FlowKey, Proto};
-use crate::model::note::{Notes, wire_text};
+use crate::model::key::{FlowKey, Proto};
+use crate::model::note::wire_text;
 use crate::model::oddity::Oddity;
-use crate::model::pace::Pace;
-use crate::model::pack::{Pack, Reader, Writer};
-use crate::model::packet::{Body, Datagram, Icmp, Packet};
-use crate::model::side::{PerSide, Side};
+use crate::model::packet::{Body, Icmp, Packet};
+use crate::model::side::Side;
 use crate::model::time::Time;
 use crate::packet;
-use crate::stream::{Conversation, Dawn, LadderBook, Pacer};
 use crossbeam_channel::{Receiver, Sender};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,45 +24,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 const RECORDS: usize = 256;
 /// Most ICMP errors kept per flow.
 const ICMP_MAX: usize = 4;
-
-/// What a shard keeps for one flow besides the table's entry.
-#[derive(Default)]
-pub(super) struct Talk {
-    /// A live capture has it on its list of flows that changed.
-    #[cfg_attr(not(feature = "live"), allow(dead_code))]
-    pub(super) listed: bool,
-    tcp: Option<Box<Conversation>>,
-    /// What there is of it before there is a connection.
-    dawn: Dawn,
-    ladder: LadderBook,
-    desk: Option<Desk>,
-    deaf: bool,
-    notes: Notes,
-    icmp: Vec<IcmpSeen>,
-    owner: Option<Box<str>>,
-    /// The connection and the ladder of a flow at which nothing happens; both are empty meanwhile.
-    asleep: Option<Box<Asleep>>,
-    /// What each side sent in datagrams. On its own: most flows of a flood of SYNs have none.
-    datagrams: Option<Box<PerSide<Datagrams>>>,
-}
-
-/// See [`Scribe::doze`].
-struct Asleep {
-    bytes: Box<[u8]>,
-    pacer: PerSide<Option<Box<Pacer>>>,
-    /// The record of a flow that was over when it fell asleep, but for what was noted of it: `bytes` has what the record has not.
-    laid: Option<(FlowRecord, Share)>,
-}
-
-/// What a side sent in datagrams.
-#[derive(Clone, Default)]
-struct Datagrams {
-    first: Option<Time>,
-    packets: u32,
-    bytes: u64,
-    /// Their pace, once there were enough of them.
-    pacer: Option<Box<Pacer>>,
-}
 
 pub(super) struct Shard<'a> {
     table: Table<Talk>,
@@ -144,8 +102,9 @@ impl Shard<'_> {
             at.set(at.get() + 1);
         }
         let (table, ready, scribe, latest) = (&mut self.table, &mut self.ready, &mut self.scribe, self.latest);
-        table.expire(latest, &mut |e, why| ready.push(scribe.record(e, why, None)));
+        table.expire(latest, &mut |gone, why| ready.push(scribe.close(gone, why)));
         table.doze(latest, &mut |e| scribe.doze(e));
+        table.rest(latest, &mut |e| scribe.rest(e));
         if self.ready.len() >= RECORDS {
             self.send();
         }
@@ -160,7 +119,7 @@ impl Shard<'_> {
         if let Some(now) = now {
             // Where nobody speaks any more, no packet says that the time of a flow is up.
             let (ready, scribe) = (&mut self.ready, &mut self.scribe);
-            self.table.expire(now, &mut |e, why| ready.push(scribe.record(e, why, None)));
+            self.table.expire(now, &mut |gone, why| ready.push(scribe.close(gone, why)));
         }
         self.send();
         let evicted = self.table.take_evicted();
@@ -173,9 +132,11 @@ impl Shard<'_> {
     /// A flow whose analysis failed leaves the table; what is known of it is still told.
     fn drop_flow(&mut self, slot: usize) {
         let (ready, scribe) = (&mut self.ready, &mut self.scribe);
-        self.table.close_slot(slot, Closed::Internal, &mut |mut e, why| {
-            e.state.desk = None;
-            ready.push(scribe.record(e, why, None));
+        self.table.close_slot(slot, Closed::Internal, &mut |mut gone, why| {
+            if let Gone::Awake(e) = &mut gone {
+                e.state.desk = None;
+            }
+            ready.push(scribe.close(gone, why));
         });
     }
 
@@ -193,9 +154,12 @@ impl Shard<'_> {
             return;
         }
         let (ready, scribe) = (&mut self.ready, &mut self.scribe);
-        let placed = self.table.place(&packet, frame.len, &mut |e, why| ready.push(scribe.record(e, why, None)));
+        let placed = self.table.place(&packet, frame.len, &mut |gone, why| ready.push(scribe.close(gone, why)));
         slot.set(placed.slot);
         let Some(entry) = self.table.get_mut(placed.slot) else { return };
+        if placed.late {
+            scribe.let_rest(entry);
+        }
         let ports = (entry.client.port, entry.server.port);
         let talk = &mut entry.state;
         if placed.fresh {
@@ -225,12 +189,12 @@ impl Shard<'_> {
     fn icmp_error(&mut self, packet: &Packet<'_>, icmp: &Icmp<'_>, frame: &FrameRef, bytes: &[u8]) -> bool {
         let Some(quoted) = icmp.quoted else { return false };
         let key = FlowKey::of(quoted.src, quoted.dst, quoted.proto);
-        let Some(entry) = self.table.find(&key) else { return false };
+        let Some(entry) = self.table.find(&key, packet.ts) else { return false };
         if let Some(live) = &self.live {
             live.keep(entry, frame, bytes);
         }
         let about = if quoted.src == entry.client { Side::Client } else { Side::Server };
-        entry.state.wake();
+        entry.state.rouse();
         if entry.state.icmp.len() < ICMP_MAX {
             entry.state.icmp.push(IcmpSeen {
                 at: Moment { frame: packet.frame, ts: packet.ts },
@@ -247,7 +211,7 @@ impl Shard<'_> {
 
     fn source_end(&mut self) {
         let (table, ready, scribe) = (&mut self.table, &mut self.ready, &mut self.scribe);
-        table.drain(&mut |e, why| ready.push(scribe.record(e, why, None)));
+        table.drain(&mut |gone, why| ready.push(scribe.close(gone, why)));
         self.send();
         self.summary.evicted += self.table.take_evicted();
         self.summary.sums = std::mem::take(&mut self.scribe.sums);
@@ -273,281 +237,116 @@ impl Shard<'_> {
     }
 }
 
-impl Talk {
-    fn wake(&mut self) {
-        let Some(asleep) = self.asleep.take() else { return };
-        let Asleep { bytes, pacer, laid } = *asleep;
-        let mut r = Reader::new(&bytes);
-        if let Some((record, _)) = laid {
-            let mut detail = record.into_detail();
-            self.ladder = LadderBook::reopen(detail.ladder);
-            self.icmp = std::mem::take(&mut detail.icmp);
-            self.tcp = detail.tcp.map(|tcp| Box::new(Conversation::go_on(tcp, &mut r, pacer)));
-            return;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::frame::{FrameHead, FrameNo, LinkType, Place};
+    use crate::model::packet::TcpFlags;
+    use std::sync::Arc;
+
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    const FIN: u8 = 1;
+
+    /// A segment of the connection from this port of 192.0.2.1 to port 80 of 192.0.2.2: when, from whom, flags, positions, payload.
+    type Line<'a> = (u16, i64, Side, u8, u32, u32, &'a [u8]);
+
+    /// These segments, so many to a batch.
+    fn batches(lines: &[Line<'_>], size: usize) -> Vec<Batch> {
+        let (mut bytes, mut frames) = (Vec::new(), Vec::new());
+        for (n, (port, ms, side, flags, seq, ack, payload)) in (1u64..).zip(lines) {
+            let (from, to) = if *side == Side::Client { ((1, *port), (2, 80)) } else { ((2, 80), (1, *port)) };
+            let total = 40 + payload.len() as u16;
+            let mut one = vec![0x45, 0];
+            one.extend(total.to_be_bytes());
+            one.extend((n as u16).to_be_bytes());
+            one.extend([0, 0, 64, 6, 0, 0, 192, 0, 2, from.0, 192, 0, 2, to.0]);
+            one.extend(from.1.to_be_bytes().into_iter().chain(to.1.to_be_bytes()));
+            one.extend(seq.to_be_bytes().into_iter().chain(ack.to_be_bytes()));
+            one.extend([0x50, *flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+            one.extend(*payload);
+            let ts = Time::from_nanos(1_700_000_000_000_000_000 + ms * 1_000_000);
+            let head = FrameHead { number: FrameNo(n), ts, original: total.into(), link: LinkType::RAW, iface: 0, owner: 0 };
+            frames.push(FrameRef { head, at: bytes.len(), len: total.into(), ip_at: 0, place: Place::Store });
+            bytes.extend(one);
         }
-        self.ladder = Pack::unpack(&mut r);
-        if bool::unpack(&mut r) {
-            self.tcp = Some(Box::new(Conversation::wake(&mut r, pacer)));
-        }
+        let store: Arc<Vec<u8>> = Arc::new(bytes);
+        frames.chunks(size).map(|some| Batch { frames: some.to_vec(), ..Batch::over(store.clone()) }).collect()
     }
 
-    /// Makes a connection of what was kept of one.
-    fn rise(&mut self, client: Endpoint, server: Endpoint) {
-        if self.dawn.is_empty() {
-            return;
+    /// The records a shard makes of them; between batches flows doze and come to rest.
+    fn records(lines: &[Line<'_>], size: usize) -> Vec<FlowRecord> {
+        let (out, told) = crossbeam_channel::unbounded();
+        let mut shard = Shard::new(&out, 100, None);
+        for batch in batches(lines, size) {
+            shard.take(ToShard::Frames(batch));
         }
-        let ladder = &mut self.ladder;
-        let mut conversation = self.dawn.rise(client, server, &mut |brief| ladder.add(brief));
-        if self.deaf {
-            conversation.stop_listening();
-        }
-        self.tcp = Some(conversation);
+        shard.take(ToShard::SourceEnd);
+        let mut all: Vec<FlowRecord> =
+            told.try_iter().flat_map(|m| if let ToCollector::Flows { flows, .. } = m { flows } else { Vec::new() }).collect();
+        all.sort_by_key(|f| f.id);
+        all
     }
 
-    fn take(&mut self, side: Side, packet: &Packet<'_>) {
-        self.wake();
-        let seen = Seen { frame: packet.frame, ts: packet.ts, ttl: packet.ip.ttl };
-        match &packet.body {
-            Body::Tcp(seg) => {
-                if self.tcp.is_none() && self.dawn.keeps(side, packet, seg) {
-                    return;
-                }
-                let (client, server) = if side == Side::Client { (packet.src, packet.dst) } else { (packet.dst, packet.src) };
-                self.rise(client, server);
-                let conversation = self.tcp.get_or_insert_with(Box::default);
-                let (desk, notes) = (&mut self.desk, &mut self.notes);
-                let mut full = false;
-                let brief = conversation.feed(side, packet, seg, &mut |side, seen, event| {
-                    if let Some(desk) = desk
-                        && !full
-                    {
-                        full = desk.feed(side, seen, event, notes) == Appetite::Full;
-                    }
-                });
-                if full {
-                    self.stop_inspecting();
-                }
-                self.ladder.add(brief);
-            }
-            Body::Udp(datagram) => {
-                self.ladder.add(datagram_brief(side, packet, datagram.len));
-                self.keep_pace(side, packet, datagram);
-                if self.deaf {
-                    return;
-                }
-                let event = StreamEvent::Datagram { bytes: datagram.payload, len: datagram.len };
-                if let Some(desk) = &mut self.desk
-                    && desk.feed(side, &seen, &event, &mut self.notes) == Appetite::Full
-                {
-                    self.stop_inspecting();
-                }
-            }
-            Body::Icmp(_) | Body::Other(_) => self.ladder.add(datagram_brief(side, packet, 0)),
-        }
+    /// A request answered with a hole in it, both sides' goodbyes, and what may still come after them.
+    fn request<'a>(port: u16, at: i64, after: &[Line<'a>]) -> Vec<Line<'a>> {
+        const C: Side = Side::Client;
+        const S: Side = Side::Server;
+        let lines: [Line<'a>; 10] = [
+            (port, 0, C, SYN, 100, 0, b""),
+            (port, 1_000, C, SYN, 100, 0, b""),
+            (port, 1_020, S, SYN | ACK, 900, 101, b""),
+            (port, 1_040, C, ACK, 101, 901, b""),
+            (port, 1_041, C, ACK, 101, 901, b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+            (port, 1_060, S, ACK, 901, 138, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc"),
+            (port, 1_065, S, ACK | FIN, 945, 138, b""),
+            (port, 1_080, C, ACK, 138, 942, b""),
+            (port, 1_081, C, ACK | FIN, 138, 942, b""),
+            (port, 1_100, S, ACK, 946, 139, b""),
+        ];
+        lines.into_iter().chain(after.iter().copied()).map(|l| (l.0, l.1 + at, l.2, l.3, l.4, l.5, l.6)).collect()
     }
 
-    fn keep_pace(&mut self, side: Side, packet: &Packet<'_>, datagram: &Datagram<'_>) {
-        let datagrams = self.datagrams.get_or_insert_default();
-        if let (Some(pacer), Some(first)) = (&mut datagrams[side.peer()].pacer, datagram.payload.first()) {
-            pacer.reply(packet.ts, *first, datagram.len as usize);
-        }
-        let sent = &mut datagrams[side];
-        let began = *sent.first.get_or_insert(packet.ts);
-        sent.packets = sent.packets.saturating_add(1);
-        sent.bytes = sent.bytes.saturating_add(u64::from(packet.ip.total_len));
-        if sent.pacer.is_none() && Pacer::wanted(sent.packets, sent.bytes) {
-            let before = sent.bytes.saturating_sub(u64::from(packet.ip.total_len));
-            sent.pacer = Some(Pacer::new(began, before, packet.ts));
-        }
-        if let Some(pacer) = &mut sent.pacer {
-            pacer.datagram(packet.ts, packet.ip.total_len);
-        }
-    }
-
-    /// The record of a flow that goes on: everything known but what is half read.
-    #[cfg(feature = "live")]
-    pub(super) fn so_far(&self) -> Self {
-        Self {
-            listed: false,
-            tcp: self.tcp.clone(),
-            dawn: self.dawn.clone(),
-            ladder: self.ladder.clone(),
-            desk: None,
-            deaf: self.deaf,
-            notes: self.notes.clone(),
-            icmp: self.icmp.clone(),
-            owner: self.owner.clone(),
-            asleep: None,
-            datagrams: self.datagrams.clone(),
+    #[test]
+    fn what_comes_after_the_end_counts_the_same_whether_or_not_the_flow_was_at_rest() {
+        const C: Side = Side::Client;
+        const S: Side = Side::Server;
+        let after: [Line<'_>; 4] = [
+            (1, 9_000, S, ACK, 942, 139, b"def"),
+            (1, 9_010, C, RST, 139, 0, b""),
+            (1, 20_000, S, ACK, 901, 139, b"HTTP/1.1 403 No\r\n"),
+            (1, 31_000, S, RST, 946, 0, b""),
+        ];
+        let mut lines = request(1, 0, &after);
+        // SYNs nobody answers, at the times a stack repeats them, and one that is answered after all; and time that passes.
+        lines.extend(
+            [0, 1_000, 3_000, 7_000, 15_000].into_iter().flat_map(|ms| [(2, ms, C, SYN, 5, 0, &b""[..]), (3, ms, C, SYN, 5, 0, b"")]),
+        );
+        lines.extend([(3, 29_500, S, SYN | ACK, 7, 6, &b""[..]), (3, 29_600, C, ACK, 6, 8, b"GET / HTTP/1.1\r\nHost: late\r\n\r\n")]);
+        lines.extend((0..80).map(|s| (4, s * 500, C, ACK, 1, 1, &b""[..])));
+        lines.sort_by_key(|l| l.1);
+        let told = |size| records(&lines, size).iter().map(|f| format!("{f:?}")).collect::<Vec<_>>();
+        let at_once = told(lines.len());
+        assert_eq!(at_once.len(), 4);
+        for size in [1, 2, 3, 7] {
+            assert_eq!(told(size), at_once, "{size} frames to a batch");
         }
     }
 
-    /// Nothing was noted of it.
-    #[cfg(feature = "live")]
-    pub(super) fn is_bare(&self) -> bool {
-        self.notes.list.is_empty() && self.icmp.is_empty()
-    }
-
-    /// The protocol recognised so far.
-    #[cfg(feature = "live")]
-    pub(super) fn app(&self) -> Option<&'static str> {
-        self.desk.as_ref().and_then(Desk::app)
-    }
-
-    /// Bytes kept until others come.
-    #[cfg(feature = "live")]
-    pub(super) fn buffered(&self) -> u64 {
-        self.tcp.as_ref().map_or(0, |c| c.buffered())
-    }
-
-    /// Whether payload is still read.
-    #[cfg(feature = "live")]
-    pub(super) const fn listens(&self) -> bool {
-        !self.deaf
-    }
-
-    pub(super) fn stop_inspecting(&mut self) {
-        self.deaf = true;
-        if let Some(c) = &mut self.tcp {
-            c.stop_listening();
-        }
-    }
-}
-
-fn datagram_brief(side: Side, packet: &Packet<'_>, len: u32) -> Brief {
-    let ip = &packet.ip;
-    Brief {
-        ttl: ip.ttl,
-        tos: ip.tos,
-        ip_id: ip.id,
-        df: ip.df,
-        ip_len: u16::try_from(ip.total_len).unwrap_or(u16::MAX),
-        flow_label: ip.flow_label,
-        ..Brief::datagram(Moment { frame: packet.frame, ts: packet.ts }, side, len)
-    }
-}
-
-/// Writes the records of flows that are over.
-#[derive(Default)]
-pub(super) struct Scribe {
-    /// Index of the source.
-    source: u32,
-    /// Lends its room.
-    writer: Writer,
-    /// What all records together come to.
-    sums: Sums,
-}
-
-impl Scribe {
-    /// For the flows of this source.
-    #[cfg(feature = "live")]
-    pub(super) fn of(source: u32) -> Self {
-        Self { source, ..Self::default() }
-    }
-
-    /// Keeps the connection and the ladder in a fifth of their bytes until the next packet: a flood leaves hundreds of thousands of flows that
-    /// will never be heard of again. If it is over its record is written at once, and rarely taken apart again.
-    fn doze(&mut self, entry: &mut Entry<Talk>) {
-        let talk = &mut entry.state;
-        // What is not yet a connection is small as it is.
-        if !talk.dawn.is_empty() || talk.asleep.is_some() {
-            return;
-        }
-        self.writer.clear();
-        if entry.finished() && entry.state.tcp.as_ref().is_some_and(|c| c.is_settled()) {
-            return self.lay(entry);
-        }
-        let talk = &mut entry.state;
-        talk.ladder.pack(&mut self.writer);
-        talk.ladder = LadderBook::default();
-        let tcp = talk.tcp.take();
-        tcp.is_some().pack(&mut self.writer);
-        let pacer = tcp.map(|c| c.doze(&mut self.writer)).unwrap_or_default();
-        talk.asleep = Some(Box::new(Asleep { bytes: self.writer.bytes().into(), pacer, laid: None }));
-    }
-
-    /// Writes the record of a flow that is over, and keeps what it takes to go on with it.
-    fn lay(&mut self, entry: &mut Entry<Talk>) {
-        let Some(conversation) = entry.state.tcp.take() else { return };
-        let (tcp, pacer) = conversation.set_aside(&mut self.writer);
-        let bytes = self.writer.bytes().into();
-        let mut record = self.flow(entry, Some(tcp), PerSide::default());
-        let share = self.finish(&mut record);
-        // Whoever listens may still have something to note.
-        entry.state.notes = std::mem::take(&mut record.notes);
-        entry.state.asleep = Some(Box::new(Asleep { bytes, pacer, laid: Some((record, share)) }));
-    }
-
-    /// The record of a flow, folded. `app` is the protocol, if nobody listens any more who could say.
-    pub(super) fn record(&mut self, mut entry: Entry<Talk>, closed: Closed, mut app: Option<&'static str>) -> FlowRecord {
-        let talk = &mut entry.state;
-        let laid = talk.asleep.as_mut().and_then(|a| a.laid.take());
-        if laid.is_none() {
-            talk.wake();
-            talk.rise(entry.client, entry.server);
-        }
-        if let Some(mut desk) = talk.desk.take() {
-            desk.finish(&mut talk.notes);
-            app = desk.app();
-        }
-        let (mut record, share) = match laid {
-            Some((mut record, share)) => {
-                record.notes = std::mem::take(&mut talk.notes);
-                (record, Some(share))
-            }
-            None => (self.open(&mut entry), None),
-        };
-        record.notes.shrink();
-        (record.app, record.owner, record.closed) = (app, entry.state.owner.take(), closed);
-        let share = share.unwrap_or_else(|| self.finish(&mut record));
-        self.sums.add(&share, record.owner.is_some());
-        record
-    }
-
-    /// Reads off an open record what is only to be had there, and folds it.
-    fn finish(&mut self, record: &mut FlowRecord) -> Share {
-        collect::ripen(record);
-        let share = Share::of(record);
-        record.fold(&mut self.writer);
-        share
-    }
-
-    /// The record of a flow that is awake.
-    fn open(&self, entry: &mut Entry<Talk>) -> FlowRecord {
-        let talk = &mut entry.state;
-        let close = |d: Datagrams| d.pacer.map(|p| p.close());
-        let pace = match (&mut talk.tcp, talk.datagrams.take()) {
-            (Some(c), _) => c.take_pace(),
-            (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
-            (None, None) => PerSide::default(),
-        };
-        let tcp = talk.tcp.take().map(|c| c.close());
-        self.flow(entry, tcp, pace)
-    }
-
-    /// The record of a flow with what TCP said in it. What else was kept of the flow goes into it.
-    fn flow(&self, entry: &mut Entry<Talk>, tcp: Option<Box<TcpRecord>>, pace: PerSide<Option<Box<Pace>>>) -> FlowRecord {
-        let talk = &mut entry.state;
-        let detail =
-            Detail { totals: entry.totals, tcp, ladder: std::mem::take(&mut talk.ladder).close(), icmp: std::mem::take(&mut talk.icmp) };
-        FlowRecord::from(Flow {
-            id: FlowId { source: self.source, frame: entry.first.frame },
-            proto: entry.key.proto,
-            client: entry.client,
-            server: entry.server,
-            role_basis: entry.basis,
-            first: entry.first,
-            last: entry.last,
-            detail: detail.into(),
-            app: None,
-            pace,
-            notes: std::mem::take(&mut talk.notes),
-            owner: None,
-            closed: Closed::CaptureEnd,
-            outcome: Outcome::Unknown,
-            stage: Stage::None,
-            later: None,
-            nearest: None,
-        })
+    #[test]
+    fn what_was_missing_at_the_end_is_missing_for_good_and_nobody_reads_on() {
+        const S: Side = Side::Server;
+        let hole = [(1, 9_000, S, ACK, 942, 139, &b"def"[..]), (1, 9_001, S, ACK, 901, 139, b"HTTP/1.1 403 No\r\n")];
+        let [soon, late] = [1_200, 9_000].map(|ms| {
+            let lines = request(1, 0, &hole.map(|l| (l.0, l.1 - 9_000 + ms, l.2, l.3, l.4, l.5, l.6)));
+            let f = records(&lines, 1).remove(0);
+            let tcp = f.tcp.as_ref().unwrap();
+            let flags = f.ladder.iter().last().map(|p| p.flags);
+            (tcp.side.server.filled, tcp.side.server.missing + tcp.side.server.capture_lost, tcp.conflicts.len(), flags)
+        });
+        let ack = Some(TcpFlags(u16::from(ACK)));
+        assert_eq!(soon, (1, 0, 1, ack));
+        assert_eq!(late, (0, 3, 0, ack), "three bytes were never seen");
     }
 }

@@ -6,4 +6,4 @@
 mod roles;
 mod table;
 
-pub use table::{Bounds, Entry, Placed, Table};
+pub use table::{AtRest, Bounds, Entry, Gone, Placed, State, Table};

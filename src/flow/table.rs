@@ -1,8 +1,8 @@
 //! The flow table: a hash map of slots, with expiry queues instead of scans.
 
 use super::roles;
-use crate::model::flow::{Closed, IDLE_TCP, IDLE_UDP, Moment, RoleBasis, Totals};
-use crate::model::key::{Endpoint, FlowKey};
+use crate::model::flow::{Closed, Flow, FlowRecord, IDLE_TCP, IDLE_UDP, Moment, RoleBasis, Totals};
+use crate::model::key::{Endpoint, FlowKey, Proto};
 use crate::model::packet::{Body, Packet};
 use crate::model::seq::Seq;
 use crate::model::side::{PerSide, Side};
@@ -22,6 +22,12 @@ const REUSE_SILENCE: Span = Span::from_secs(20);
 const QUIET: Span = Span::from_secs(if cfg!(debug_assertions) { 0 } else { 5 });
 /// So many may stay awake whatever they do: about 100 MB.
 const AWAKE: usize = if cfg!(debug_assertions) { 0 } else { 32_768 };
+
+/// A finished flow of which nothing was heard for so long is at rest: what still comes is counted, but nobody listens any more. Longer than any
+/// answer that was on its way when the flow ended.
+const REST: Span = Span::from_secs(5);
+/// Clocks of interfaces that were captured together may differ by this much (the reader calls more than that a step backwards).
+const JITTER: Span = Span::from_secs(1);
 
 /// Flows looked at to find one that carries nothing.
 const LOOK_AT: usize = 16;
@@ -83,12 +89,56 @@ impl<T> Entry<T> {
         }
     }
 
-    fn idle_limit(&self) -> Span {
-        match (self.key.proto.0 == 6, self.finished()) {
+    fn standing(&self) -> Standing {
+        Standing {
+            first: self.first.frame.0,
+            last: self.last.ts,
+            client: self.client,
+            client_isn: self.client_isn,
+            tcp: self.key.proto == Proto::TCP,
+            finished: self.finished(),
+        }
+    }
+}
+
+/// What the table asks of a flow, whether it is awake or at rest.
+#[derive(Clone, Copy)]
+struct Standing {
+    /// Its first frame: tells it from others that had the slot before.
+    first: u64,
+    last: Time,
+    client: Endpoint,
+    client_isn: Option<Seq>,
+    tcp: bool,
+    finished: bool,
+}
+
+impl Standing {
+    const fn idle_limit(&self) -> Span {
+        match (self.tcp, self.finished) {
             (true, true) => LINGER,
             (true, false) => IDLE_TCP,
             _ => IDLE_UDP,
         }
+    }
+
+    /// When its time is up, if nothing comes.
+    fn due(&self) -> Time {
+        self.last.plus(self.idle_limit())
+    }
+
+    /// Its timeout class.
+    const fn class(&self) -> usize {
+        match (self.tcp, self.finished) {
+            (true, true) => 2,
+            (false, _) => 1,
+            (true, false) => 0,
+        }
+    }
+
+    /// Why it ends if its time is up.
+    const fn why(&self) -> Closed {
+        if self.finished { Closed::Finished } else { Closed::Idle }
     }
 
     /// A SYN that does not repeat this flow's own SYN begins a new conversation: the client has dropped the old one.
@@ -102,9 +152,114 @@ impl<T> Entry<T> {
         if from_client && self.client_isn == Some(seg.seq) {
             return false;
         }
-        from_client || self.finished() || packet.ts.since(self.last.ts) > REUSE_SILENCE
+        from_client || self.finished || packet.ts.since(self.last) > REUSE_SILENCE
     }
 }
+
+/// What the engine keeps for a flow.
+pub trait State: Default {
+    /// What is kept of it besides its record while the flow is at rest.
+    type Rest;
+    /// Its counters and what it was, of a flow that was at rest.
+    fn wake(record: FlowRecord, rest: Self::Rest) -> (PerSide<Totals>, Self);
+}
+
+/// A flow of which hardly anything will come any more: its record, and what it takes to go on with it.
+pub struct AtRest<T: State> {
+    /// As it would be written if it ended now.
+    pub record: FlowRecord,
+    /// The engine's part.
+    pub rest: T::Rest,
+    client_isn: Option<Seq>,
+    fins: PerSide<bool>,
+    reset: bool,
+    queued: bool,
+}
+
+impl<T: State> AtRest<T> {
+    fn finished(&self) -> bool {
+        self.reset || (self.fins.client && self.fins.server)
+    }
+
+    fn standing(&self) -> Standing {
+        let f: &Flow = &self.record;
+        Standing {
+            first: f.id.frame.0,
+            last: f.last.ts,
+            client: f.client,
+            client_isn: self.client_isn,
+            tcp: f.proto == Proto::TCP,
+            finished: self.finished(),
+        }
+    }
+
+    fn wake(self) -> Entry<T> {
+        let Self { record, rest, client_isn, fins, reset, queued } = self;
+        let f: &Flow = &record;
+        let (key, client, server, basis, first, last) =
+            (FlowKey::of(f.client, f.server, f.proto), f.client, f.server, f.role_basis, f.first, f.last);
+        let (totals, state) = T::wake(record, rest);
+        Entry { key, client, server, basis, first, last, totals, state, client_isn, fins, reset, queued, dozing: false }
+    }
+}
+
+/// A flow that left the table.
+pub enum Gone<T: State> {
+    /// It was awake.
+    Awake(Box<Entry<T>>),
+    /// It was at rest.
+    AtRest(Box<AtRest<T>>),
+}
+
+enum Slot<T: State> {
+    Free,
+    Awake(Box<Entry<T>>),
+    AtRest(Box<AtRest<T>>),
+}
+
+impl<T: State> Slot<T> {
+    fn standing(&self) -> Option<Standing> {
+        match self {
+            Self::Free => None,
+            Self::Awake(e) => Some(e.standing()),
+            Self::AtRest(r) => Some(r.standing()),
+        }
+    }
+
+    fn is_of(&self, key: &FlowKey) -> bool {
+        match self {
+            Self::Free => false,
+            Self::Awake(e) => e.key == *key,
+            Self::AtRest(r) => FlowKey::of(r.record.client, r.record.server, r.record.proto) == *key,
+        }
+    }
+
+    /// The flow, awake.
+    fn wake(&mut self) -> Option<&mut Entry<T>> {
+        if let Self::AtRest(_) = self
+            && let Self::AtRest(r) = std::mem::replace(self, Self::Free)
+        {
+            *self = Self::Awake(Box::new(r.wake()));
+        }
+        self.awake()
+    }
+
+    fn awake(&mut self) -> Option<&mut Entry<T>> {
+        if let Self::Awake(e) = self { Some(e) } else { None }
+    }
+
+    /// Puts the flow to rest, if `rests` makes a record of it.
+    fn rest(&mut self, rests: &mut Rests<'_, T>) {
+        let Self::Awake(e) = self else { return };
+        if let Some((record, rest)) = rests(e) {
+            let (client_isn, fins, reset, queued) = (e.client_isn, e.fins, e.reset, e.queued);
+            *self = Self::AtRest(Box::new(AtRest { record, rest, client_isn, fins, reset, queued }));
+        }
+    }
+}
+
+/// Makes a record of a flow that comes to rest, and what it takes to wake it.
+pub type Rests<'a, T> = dyn FnMut(&mut Entry<T>) -> Option<(FlowRecord, <T as State>::Rest)> + 'a;
 
 /// Where a packet belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,20 +270,23 @@ pub struct Placed {
     pub side: Side,
     /// It began the flow.
     pub fresh: bool,
+    /// The flow is awake, but had been over for long enough to be at rest.
+    pub late: bool,
 }
 
 /// The conversations of one shard.
-pub struct Table<T> {
+pub struct Table<T: State> {
     /// Part of the key's hash, and its slot: eight bytes a flow, and growing touches no flow. The hash has a secret, so that nobody can
     /// choose addresses and ports that collide.
     by_key: HashTable<(u32, u32)>,
     secret: RandomState,
-    slots: Vec<Option<Box<Entry<T>>>>,
+    slots: Vec<Slot<T>>,
     free: Vec<u32>,
     /// (due, slot, first frame) per timeout class; lazily re-queued, so a packet touches no list.
     queues: [VecDeque<(Time, u32, u64)>; 3],
-    /// The same for flows that may doze; empty if none may.
+    /// The same for flows that may doze, and for those that may rest; empty if none may.
     quiet: VecDeque<(Time, u32, u64)>,
+    over: VecDeque<(Time, u32, u64)>,
     may_doze: bool,
     /// Flows that doze.
     dozing: usize,
@@ -136,7 +294,7 @@ pub struct Table<T> {
     evicted: u64,
 }
 
-impl<T: Default> Table<T> {
+impl<T: State> Table<T> {
     /// An empty table.
     pub fn new(bounds: Bounds) -> Self {
         Self {
@@ -146,6 +304,7 @@ impl<T: Default> Table<T> {
             free: Vec::new(),
             queues: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             quiet: VecDeque::new(),
+            over: VecDeque::new(),
             may_doze: false,
             dozing: 0,
             bounds,
@@ -154,35 +313,53 @@ impl<T: Default> Table<T> {
     }
 
     /// Finds or makes the flow of a packet and counts the packet. Flows that end thereby are handed to `closed`.
-    pub fn place(&mut self, packet: &Packet<'_>, captured: u32, closed: &mut dyn FnMut(Entry<T>, Closed)) -> Placed {
+    pub fn place(&mut self, packet: &Packet<'_>, captured: u32, closed: &mut dyn FnMut(Gone<T>, Closed)) -> Placed {
         let key = packet.key();
         let tag = self.tag(&key);
         let mut found = self.slot_of(tag, &key);
-        if let Some(slot) = found {
-            let ends = self.slots.get(slot as usize).and_then(Option::as_ref).and_then(|e| {
-                if e.is_taken_over_by(packet) {
-                    Some(Closed::PortReuse)
-                } else if packet.ts.since(e.last.ts) > e.idle_limit() {
-                    Some(if e.finished() { Closed::Finished } else { Closed::Idle })
-                } else {
-                    None
-                }
-            });
+        let mut late = false;
+        if let Some(slot) = found
+            && let Some(s) = self.slots.get(slot as usize).and_then(Slot::standing)
+        {
+            let silence = packet.ts.since(s.last);
+            let ends = match () {
+                () if s.is_taken_over_by(packet) => Some(Closed::PortReuse),
+                () if silence > s.idle_limit() => Some(s.why()),
+                () => None,
+            };
             if let Some(why) = ends {
                 self.close(slot, why, closed);
                 found = None;
+            } else {
+                late = self.wake(slot, packet.ts) && s.finished && silence >= REST;
             }
         }
         let fresh = found.is_none();
         let slot = found.unwrap_or_else(|| self.insert(tag, key, packet, closed));
         let side = self.count(slot, packet, captured);
-        Placed { slot: slot as usize, side, fresh }
+        Placed { slot: slot as usize, side, fresh, late }
     }
 
     /// The flow with this key, if it lives.
-    pub fn find(&mut self, key: &FlowKey) -> Option<&mut Entry<T>> {
+    pub fn find(&mut self, key: &FlowKey, now: Time) -> Option<&mut Entry<T>> {
         let slot = self.slot_of(self.tag(key), key)?;
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+        self.wake(slot, now);
+        self.slots.get_mut(slot as usize)?.awake()
+    }
+
+    /// Wakes a flow that is at rest; whether it was awake.
+    fn wake(&mut self, slot: u32, now: Time) -> bool {
+        let Some(at) = self.slots.get_mut(slot as usize) else { return false };
+        let resting = matches!(at, Slot::AtRest(_));
+        if resting && let Some(e) = at.wake() {
+            let (first, finished) = (e.first.frame.0, e.finished());
+            self.dozing = self.dozing.saturating_sub(1);
+            self.quiet.push_back((now.plus(QUIET), slot, first));
+            if finished {
+                self.over.push_back((now.plus(REST).plus(JITTER), slot, first));
+            }
+        }
+        !resting
     }
 
     fn tag(&self, key: &FlowKey) -> u32 {
@@ -190,8 +367,7 @@ impl<T: Default> Table<T> {
     }
 
     fn slot_of(&self, tag: u32, key: &FlowKey) -> Option<u32> {
-        let here =
-            |&(t, slot): &(u32, u32)| t == tag && self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|e| e.key == *key);
+        let here = |&(t, slot): &(u32, u32)| t == tag && self.slots.get(slot as usize).is_some_and(|s| s.is_of(key));
         self.by_key.find(spread(tag), here).map(|e| e.1)
     }
 
@@ -210,71 +386,89 @@ impl<T: Default> Table<T> {
         self.by_key.is_empty()
     }
 
-    /// The flow in a slot.
+    /// The flow in a slot, if it is awake.
     pub fn get_mut(&mut self, slot: usize) -> Option<&mut Entry<T>> {
-        self.slots.get_mut(slot)?.as_deref_mut()
+        self.slots.get_mut(slot)?.awake()
     }
 
-    /// All flows, in no order.
+    /// All flows that are awake, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
-        self.slots.iter().filter_map(Option::as_deref)
+        self.slots.iter().filter_map(|s| if let Slot::Awake(e) = s { Some(&**e) } else { None })
     }
 
     /// Ends the flow in a slot.
-    pub fn close_slot(&mut self, slot: usize, why: Closed, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+    pub fn close_slot(&mut self, slot: usize, why: Closed, closed: &mut dyn FnMut(Gone<T>, Closed)) {
         if let Ok(slot) = u32::try_from(slot) {
             self.close(slot, why, closed);
         }
     }
 
     /// Hands over flows whose time is up at `now`.
-    pub fn expire(&mut self, now: Time, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+    pub fn expire(&mut self, now: Time, closed: &mut dyn FnMut(Gone<T>, Closed)) {
         for class in 0..self.queues.len() {
             while let Some(&(due, slot, frame)) = self.queues[class].front() {
                 if due > now {
                     break;
                 }
                 self.queues[class].pop_front();
-                let Some(e) = self.slots.get(slot as usize).and_then(Option::as_ref) else { continue };
-                if e.first.frame.0 != frame {
-                    continue;
-                }
-                let due = e.last.ts.plus(e.idle_limit());
+                let Some(s) = self.standing(slot, frame) else { continue };
+                let due = s.due();
                 if due > now {
-                    let class = class_of(e);
-                    self.queues[class].push_back((due, slot, frame));
+                    self.queues[s.class()].push_back((due, slot, frame));
                 } else {
-                    let why = if e.finished() { Closed::Finished } else { Closed::Idle };
-                    self.close(slot, why, closed);
+                    self.close(slot, s.why(), closed);
                 }
             }
         }
     }
 
-    /// From now on flows without packets for a while are handed to [`Self::doze`].
+    /// How the flow stands that began with this frame, if it still has the slot.
+    fn standing(&self, slot: u32, first: u64) -> Option<Standing> {
+        self.slots.get(slot as usize)?.standing().filter(|s| s.first == first)
+    }
+
+    /// From now on flows without packets for a while are handed to [`Self::doze`] and [`Self::rest`].
     pub const fn let_doze(&mut self) {
         self.may_doze = true;
     }
 
-    /// Shows flows that have been quiet for long enough to be kept in fewer bytes. Their next packet is theirs as ever.
-    pub fn doze(&mut self, now: Time, dozes: &mut dyn FnMut(&mut Entry<T>)) {
+    /// Shows flows that have been quiet for long enough to be kept in fewer bytes. Their next packet is theirs as ever. Those of which there is a
+    /// record then are at rest.
+    pub fn doze(&mut self, now: Time, dozes: &mut Rests<'_, T>) {
         while let Some(&(due, slot, frame)) = self.quiet.front() {
             if due > now || !self.is_restless() {
                 break;
             }
             self.quiet.pop_front();
-            let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else { continue };
-            if e.first.frame.0 != frame || e.dozing {
-                continue;
-            }
+            let Some(at) = self.slots.get_mut(slot as usize) else { continue };
+            let Some(e) = at.awake().filter(|e| e.first.frame.0 == frame && !e.dozing && !e.finished()) else { continue };
             let due = e.last.ts.plus(QUIET);
             if due > now {
                 self.quiet.push_back((due, slot, frame));
             } else {
                 e.dozing = true;
                 self.dozing += 1;
-                dozes(e);
+                at.rest(dozes);
             }
+        }
+    }
+
+    /// Shows finished flows of which nothing was heard for long: `rests` makes records of them.
+    pub fn rest(&mut self, now: Time, rests: &mut Rests<'_, T>) {
+        while let Some(&(due, slot, frame)) = self.over.front() {
+            if due > now {
+                break;
+            }
+            self.over.pop_front();
+            let Some(at) = self.slots.get_mut(slot as usize) else { continue };
+            let Some(e) = at.awake().filter(|e| e.first.frame.0 == frame && e.finished()) else { continue };
+            let due = e.last.ts.plus(REST).plus(JITTER);
+            if due > now {
+                self.over.push_back((due, slot, frame));
+                continue;
+            }
+            self.dozing += usize::from(!std::mem::replace(&mut e.dozing, true));
+            at.rest(rests);
         }
     }
 
@@ -284,17 +478,22 @@ impl<T: Default> Table<T> {
     }
 
     /// Hands over everything that is left.
-    pub fn drain(&mut self, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+    pub fn drain(&mut self, closed: &mut dyn FnMut(Gone<T>, Closed)) {
         for slot in 0..self.slots.len() {
-            let Some(e) = self.slots.get_mut(slot).and_then(Option::take) else { continue };
-            let why = if e.finished() { Closed::Finished } else { Closed::CaptureEnd };
-            closed(*e, why);
+            let Some(at) = self.slots.get_mut(slot) else { continue };
+            let why = if at.standing().is_some_and(|s| s.finished) { Closed::Finished } else { Closed::CaptureEnd };
+            match std::mem::replace(at, Slot::Free) {
+                Slot::Free => {}
+                Slot::Awake(e) => closed(Gone::Awake(e), why),
+                Slot::AtRest(r) => closed(Gone::AtRest(r), why),
+            }
         }
         self.by_key.clear();
         self.slots.clear();
         self.free.clear();
         self.queues.iter_mut().for_each(VecDeque::clear);
         self.quiet.clear();
+        self.over.clear();
         self.dozing = 0;
     }
 
@@ -303,7 +502,7 @@ impl<T: Default> Table<T> {
         std::mem::take(&mut self.evicted)
     }
 
-    fn insert(&mut self, tag: u32, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Entry<T>, Closed)) -> u32 {
+    fn insert(&mut self, tag: u32, key: FlowKey, packet: &Packet<'_>, closed: &mut dyn FnMut(Gone<T>, Closed)) -> u32 {
         // After the bound was lowered two flows go for each that comes.
         for _ in 0..2 {
             if self.by_key.len() >= self.bounds.flows.max(1) {
@@ -330,14 +529,13 @@ impl<T: Default> Table<T> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(None);
+                self.slots.push(Slot::Free);
                 (self.slots.len() - 1) as u32
             }
         };
-        let class = class_of(&entry);
-        let due = entry.last.ts.plus(entry.idle_limit());
-        self.slots[slot as usize] = Some(Box::new(entry));
-        self.queues[class].push_back((due, slot, packet.frame.0));
+        let s = entry.standing();
+        self.slots[slot as usize] = Slot::Awake(Box::new(entry));
+        self.queues[s.class()].push_back((s.due(), slot, packet.frame.0));
         if self.may_doze {
             self.quiet.push_back((at.ts.plus(QUIET), slot, packet.frame.0));
         }
@@ -346,7 +544,7 @@ impl<T: Default> Table<T> {
     }
 
     fn count(&mut self, slot: u32, packet: &Packet<'_>, captured: u32) -> Side {
-        let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return Side::Client };
+        let Some(e) = self.slots.get_mut(slot as usize).and_then(Slot::awake) else { return Side::Client };
         let side = if packet.src == e.client { Side::Client } else { Side::Server };
         let at = Moment { frame: packet.frame, ts: packet.ts };
         if std::mem::take(&mut e.dozing) {
@@ -390,25 +588,32 @@ impl<T: Default> Table<T> {
                 // From now on a shorter limit holds; the long queue's entry will be skipped when its time comes.
                 e.queued = true;
                 self.queues[2].push_back((packet.ts.plus(LINGER), slot, e.first.frame.0));
+                if self.may_doze {
+                    self.over.push_back((packet.ts.plus(REST).plus(JITTER), slot, e.first.frame.0));
+                }
             }
         }
         side
     }
 
-    fn close(&mut self, slot: u32, why: Closed, closed: &mut dyn FnMut(Entry<T>, Closed)) {
-        if let Some(e) = self.slots.get_mut(slot as usize).and_then(Option::take) {
-            if let Ok(at) = self.by_key.find_entry(spread(self.tag(&e.key)), |at| at.1 == slot) {
-                at.remove();
-            }
-            self.free.push(slot);
-            self.dozing = self.dozing.saturating_sub(usize::from(e.dozing));
-            closed(*e, why);
+    fn close(&mut self, slot: u32, why: Closed, closed: &mut dyn FnMut(Gone<T>, Closed)) {
+        let Some(at) = self.slots.get_mut(slot as usize) else { return };
+        let (key, dozing, gone) = match std::mem::replace(at, Slot::Free) {
+            Slot::Free => return,
+            Slot::Awake(e) => (e.key, e.dozing, Gone::Awake(e)),
+            Slot::AtRest(r) => (FlowKey::of(r.record.client, r.record.server, r.record.proto), true, Gone::AtRest(r)),
+        };
+        if let Ok(at) = self.by_key.find_entry(spread(self.tag(&key)), |at| at.1 == slot) {
+            at.remove();
         }
+        self.free.push(slot);
+        self.dozing = self.dozing.saturating_sub(usize::from(dozing));
+        closed(gone, why);
     }
 
     /// Makes room: finished flows first, then attempts that one packet of one side is all of, then datagram flows, then the oldest TCP
     /// flow. A flood of first packets thus pushes out itself, not the conversations it drowns.
-    fn evict(&mut self, closed: &mut dyn FnMut(Entry<T>, Closed)) {
+    fn evict(&mut self, closed: &mut dyn FnMut(Gone<T>, Closed)) {
         if self.evict_first(2, closed) || self.evict_poor(0, closed) || self.evict_poor(1, closed) {
             return;
         }
@@ -420,10 +625,9 @@ impl<T: Default> Table<T> {
     }
 
     /// Evicts the flow that has waited longest in a class.
-    fn evict_first(&mut self, class: usize, closed: &mut dyn FnMut(Entry<T>, Closed)) -> bool {
+    fn evict_first(&mut self, class: usize, closed: &mut dyn FnMut(Gone<T>, Closed)) -> bool {
         while let Some((_, slot, frame)) = self.queues[class].pop_front() {
-            let lives = self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|e| e.first.frame.0 == frame);
-            if lives {
+            if self.standing(slot, frame).is_some() {
                 self.evicted += 1;
                 self.close(slot, Closed::Evicted, closed);
                 return true;
@@ -434,18 +638,21 @@ impl<T: Default> Table<T> {
 
     /// Evicts the first of the flows that have waited longest of which there is only one packet; the others are queued anew, as when
     /// their time comes and they go on.
-    fn evict_poor(&mut self, class: usize, closed: &mut dyn FnMut(Entry<T>, Closed)) -> bool {
+    fn evict_poor(&mut self, class: usize, closed: &mut dyn FnMut(Gone<T>, Closed)) -> bool {
         for _ in 0..LOOK_AT {
             let Some((_, slot, frame)) = self.queues[class].pop_front() else { return false };
-            let Some(e) = self.slots.get(slot as usize).and_then(Option::as_deref).filter(|e| e.first.frame.0 == frame) else { continue };
-            if e.totals.client.packets + e.totals.server.packets <= 1 {
+            let Some(s) = self.standing(slot, frame) else { continue };
+            let poor = match self.slots.get(slot as usize) {
+                Some(Slot::Awake(e)) => e.totals.client.packets + e.totals.server.packets <= 1,
+                Some(Slot::AtRest(r)) => r.record.packets(Side::Client).saturating_add(r.record.packets(Side::Server)) <= 1,
+                _ => false,
+            };
+            if poor {
                 self.evicted += 1;
                 self.close(slot, Closed::Evicted, closed);
                 return true;
             }
-            let again = (e.last.ts.plus(e.idle_limit()), slot, frame);
-            let class = class_of(e);
-            self.queues[class].push_back(again);
+            self.queues[s.class()].push_back((s.due(), slot, frame));
         }
         false
     }
@@ -454,14 +661,6 @@ impl<T: Default> Table<T> {
 /// A hash for the table, of which place and mark are taken from different ends.
 const fn spread(tag: u32) -> u64 {
     (tag as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-fn class_of<T>(e: &Entry<T>) -> usize {
-    match (e.key.proto.0 == 6, e.finished()) {
-        (true, true) => 2,
-        (false, _) => 1,
-        (true, false) => 0,
-    }
 }
 
 #[cfg(test)]
@@ -487,18 +686,81 @@ mod tests {
         }
     }
 
-    fn run(packets: &[Packet<'static>]) -> Vec<(u64, u64, Closed)> {
-        let mut t: Table<()> = Table::new(Bounds { flows: 10 });
-        let mut out = Vec::new();
-        let mut note = |e: Entry<()>, why| out.push((e.first.frame.0, e.totals.client.packets + e.totals.server.packets, why));
-        for p in packets {
-            t.place(p, 60, &mut note);
-            t.expire(p.ts, &mut note);
+    /// Nothing is kept but the counters.
+    impl State for () {
+        type Rest = ();
+        fn wake(record: FlowRecord, (): ()) -> (PerSide<Totals>, Self) {
+            (record.totals, ())
         }
-        t.drain(&mut note);
-        out
     }
 
+    fn packets(gone: &Gone<()>) -> (u64, u64) {
+        match gone {
+            Gone::Awake(e) => (e.first.frame.0, e.totals.client.packets + e.totals.server.packets),
+            Gone::AtRest(r) => (r.record.id.frame.0, r.record.totals.client.packets + r.record.totals.server.packets),
+        }
+    }
+
+    fn at_rest(e: &mut Entry<()>) -> Option<(FlowRecord, ())> {
+        let detail = crate::model::flow::Detail { totals: e.totals, ..Default::default() };
+        let id = crate::model::flow::FlowId { source: 0, frame: e.first.frame };
+        let (client, server, role_basis, first, last) = (e.client, e.server, e.basis, e.first, e.last);
+        Some((Flow { id, client, server, role_basis, first, last, detail: detail.into(), ..Flow::default() }.into(), ()))
+    }
+
+    /// The flows of these packets, with and without any of them coming to rest.
+    fn run(packets_in: &[Packet<'static>]) -> Vec<(u64, u64, Closed)> {
+        let [awake, rested] = [false, true].map(|may_rest| {
+            let mut t: Table<()> = Table::new(Bounds { flows: 10 });
+            let mut out = Vec::new();
+            let mut note = |gone: Gone<()>, why| {
+                let (first, n) = packets(&gone);
+                out.push((first, n, why));
+            };
+            if may_rest {
+                t.let_doze();
+            }
+            for p in packets_in {
+                t.place(p, 60, &mut note);
+                t.expire(p.ts, &mut note);
+                t.doze(p.ts, &mut at_rest);
+                t.rest(p.ts, &mut at_rest);
+            }
+            t.drain(&mut note);
+            out
+        });
+        assert_eq!(awake, rested);
+        rested
+    }
+
+    #[test]
+    fn what_comes_long_after_the_end_is_late_whether_or_not_the_flow_was_at_rest() {
+        for may_rest in [false, true] {
+            let mut t: Table<()> = Table::new(Bounds { flows: 10 });
+            if may_rest {
+                t.let_doze();
+            }
+            let mut late = |n, ms, flags, seq| {
+                let p = tcp(n, ms, true, flags, seq);
+                let placed = t.place(&p, 60, &mut |_, _| {});
+                t.rest(p.ts, &mut at_rest);
+                placed.late
+            };
+            assert!(!late(1, 0, SYN, 100));
+            assert!(!late(2, 10, RST, 101));
+            assert!(!late(3, 4_000, RST, 101), "an answer may still have been on its way");
+            assert!(late(4, 9_500, RST, 101));
+            let other = tcp(5, 20_000, true, SYN, 1);
+            let other = Packet { src: ep(9, 1), ..other };
+            t.place(&other, 60, &mut |_, _| {});
+            t.rest(other.ts, &mut at_rest);
+            let key = tcp(1, 0, true, SYN, 100).key();
+            assert_eq!(t.entries().any(|e| e.key == key), !may_rest, "at rest it is a record");
+            let stray = t.place(&tcp(6, 21_000, true, RST, 101), 60, &mut |_, _| {});
+            assert_eq!((stray.late, stray.fresh), (!may_rest, false));
+            assert_eq!(t.find(&key, other.ts).map(|e| e.totals.client.packets), Some(5));
+        }
+    }
     const SYN: TcpFlags = TcpFlags::SYN;
     const ACK: TcpFlags = TcpFlags::ACK;
     const RST: TcpFlags = TcpFlags::RST;
@@ -536,7 +798,7 @@ mod tests {
     fn a_flood_of_first_packets_evicts_itself() {
         let mut t: Table<()> = Table::new(Bounds { flows: 8 });
         let mut gone = Vec::new();
-        let mut note = |e: Entry<()>, _| gone.push(e.totals.client.packets + e.totals.server.packets);
+        let mut note = |e: Gone<()>, _| gone.push(packets(&e).1);
         for p in [tcp(1, 0, true, SYN, 100), tcp(2, 1, false, SYN_ACK, 900), tcp(3, 2, true, ACK, 101)] {
             t.place(&p, 60, &mut note);
         }
@@ -547,7 +809,7 @@ mod tests {
         }
         assert_eq!(gone, [1; 193]);
         let key = tcp(1, 0, true, SYN, 100).key();
-        assert!(t.find(&key).is_some(), "the conversation lives");
+        assert!(t.find(&key, Time::default()).is_some(), "the conversation lives");
     }
 
     #[test]

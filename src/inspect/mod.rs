@@ -85,6 +85,11 @@ impl Desk {
         Self { state: State::UdpIdle, ports: [client_port, server_port], app: None }
     }
 
+    /// The desk of a flow of which nothing more will be learned, with the protocol it was found to be.
+    pub const fn over(app: Option<&'static str>) -> Self {
+        Self { state: State::Full, ports: [0; 2], app }
+    }
+
     /// Reads one event that `side` caused. TCP desks take everything but `Datagram`, UDP desks only that.
     pub fn feed(&mut self, side: Side, seen: &Seen, ev: &StreamEvent<'_>, notes: &mut Notes) -> Appetite {
         let mut pen = Pen { side, seen: *seen, notes };

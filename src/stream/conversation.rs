@@ -49,6 +49,8 @@ pub struct Conversation {
     /// First packet with payload.
     pace_from: PerSide<Option<Time>>,
     listening: bool,
+    /// It was over, and at rest: no pace is kept any more.
+    over: bool,
 }
 
 impl Default for Conversation {
@@ -62,6 +64,7 @@ impl Default for Conversation {
             pacer: PerSide::default(),
             pace_from: PerSide::default(),
             listening: true,
+            over: false,
         }
     }
 }
@@ -141,43 +144,62 @@ impl Conversation {
     /// Writes everything but the pace, which is handed back: for connections at which nothing happens.
     pub fn doze(self, w: &mut Writer) -> PerSide<Option<Box<Pacer>>> {
         self.record.pack(w);
-        self.set_aside(w).1
+        self.history.pack(w);
+        self.state(w);
+        self.pacer
     }
 
     /// The connection that [`Self::doze`] wrote.
     pub fn wake(r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
-        let record = Pack::unpack(r);
-        Self::go_on(record, r, pacer)
+        let (record, history) = (Pack::unpack(r), Pack::unpack(r));
+        Self { pacer, ..Self::of_state(record, history, r) }
     }
 
-    /// Whether closing it now would leave the record as it is: nothing is missing, and nobody kept a pace.
-    pub fn is_settled(&self) -> bool {
-        Side::BOTH.into_iter().all(|side| self.half[side].hole().is_none() && self.beyond(side) == 0 && self.pacer[side].is_none())
-    }
-
-    /// Writes everything but the record and the pace, which are handed back.
-    pub fn set_aside(mut self, w: &mut Writer) -> (Box<TcpRecord>, PerSide<Option<Box<Pacer>>>) {
-        self.half.pack(w);
+    /// The record of a connection of which hardly anything will come any more; what it takes to go on with it is written. If it is `over`, what is
+    /// missing is given up, and nothing that was said is kept to compare.
+    pub fn rest(mut self, over: bool, w: &mut Writer) -> Box<TcpRecord> {
+        if over {
+            self.over = true;
+            self.listening = false;
+            for side in Side::BOTH {
+                self.give_up(side);
+                self.half[side].rest();
+            }
+        }
+        self.record.history = std::mem::take(&mut self.history.letters);
         self.history.pack(w);
+        self.state(w);
+        self.record
+    }
+
+    /// The connection that [`Self::rest`] wrote.
+    pub fn rouse(mut record: Box<TcpRecord>, r: &mut Reader<'_>) -> Self {
+        let mut history: History = Pack::unpack(r);
+        history.letters = std::mem::take(&mut record.history);
+        Self::of_state(record, history, r)
+    }
+
+    /// Writes what is in no record.
+    fn state(&self, w: &mut Writer) {
+        self.half.pack(w);
         self.other_zero.pack(w);
         self.fin_told.pack(w);
         self.pace_from.pack(w);
         self.listening.pack(w);
-        self.record.history = self.history.letters;
-        (self.record, self.pacer)
+        self.over.pack(w);
     }
 
-    /// The connection that [`Self::set_aside`] wrote.
-    pub fn go_on(record: Box<TcpRecord>, r: &mut Reader<'_>, pacer: PerSide<Option<Box<Pacer>>>) -> Self {
+    fn of_state(record: Box<TcpRecord>, history: History, r: &mut Reader<'_>) -> Self {
         Self {
             record,
             half: Pack::unpack(r),
-            history: Pack::unpack(r),
+            history,
             other_zero: Pack::unpack(r),
             fin_told: Pack::unpack(r),
-            pacer,
+            pacer: PerSide::default(),
             pace_from: Pack::unpack(r),
             listening: Pack::unpack(r),
+            over: Pack::unpack(r),
         }
     }
 
@@ -191,6 +213,11 @@ impl Conversation {
     /// Bytes kept until others come.
     pub fn buffered(&self) -> u64 {
         Side::BOTH.iter().map(|s| self.half[*s].buffered() as u64).sum()
+    }
+
+    /// Whether it was over, and at rest.
+    pub const fn over(&self) -> bool {
+        self.over
     }
 
     /// Whether events are still produced.
@@ -207,23 +234,29 @@ impl Conversation {
     /// The record at the end of the flow.
     pub fn close(mut self) -> Box<TcpRecord> {
         for side in Side::BOTH {
-            let acked = self.record.side[side].acked;
-            let half = &mut self.half[side];
-            while let Some(hole) = half.hole() {
-                let (lost, missing) = if hole.from >= half.unsure { split(hole, acked) } else { (0, 0) };
-                let s = &mut self.record.side[side];
-                s.capture_lost = s.capture_lost.saturating_add(lost);
-                s.missing = s.missing.saturating_add(missing);
-                half.skip_to(hole.to);
-            }
-            let beyond = self.beyond(side);
-            if beyond > 0 {
-                let s = &mut self.record.side[side];
-                s.capture_lost = s.capture_lost.saturating_add(beyond);
-            }
+            self.give_up(side);
         }
         self.record.history = self.history.letters;
         self.record
+    }
+
+    /// What was not seen of a side is not expected any more.
+    fn give_up(&mut self, side: Side) {
+        let acked = self.record.side[side].acked;
+        let half = &mut self.half[side];
+        while let Some(hole) = half.hole() {
+            let (lost, missing) = if hole.from >= half.unsure { split(hole, acked) } else { (0, 0) };
+            let s = &mut self.record.side[side];
+            s.capture_lost = s.capture_lost.saturating_add(lost);
+            s.missing = s.missing.saturating_add(missing);
+            half.skip_to(hole.to);
+        }
+        let beyond = self.beyond(side);
+        if beyond > 0 {
+            let s = &mut self.record.side[side];
+            s.capture_lost = s.capture_lost.saturating_add(beyond);
+            self.half[side].skip_to(acked);
+        }
     }
 
     fn brief(&mut self, side: Side, packet: &Packet<'_>, seg: &Segment<'_>, options: &Options) -> Brief {
@@ -548,7 +581,7 @@ impl Conversation {
     /// `sent` is what this side had sent before this packet.
     fn keep_pace(&mut self, side: Side, packet: &Packet<'_>, brief: &Brief, sent: Pos, tsecr: Option<u32>) {
         let s = &self.record.side[side];
-        if self.pacer[side].is_none() && Pacer::wanted(s.data_segments, s.unique) {
+        if self.pacer[side].is_none() && !self.over && Pacer::wanted(s.data_segments, s.unique) {
             // This packet counts from now on, not before.
             let before = s.unique.saturating_sub(u64::from(brief.len));
             let headers = u64::from(s.data_segments.saturating_sub(1)).saturating_mul(52);

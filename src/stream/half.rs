@@ -372,6 +372,13 @@ impl Half {
         }
     }
 
+    /// Nothing is expected any more: what only the next packets could be compared with goes.
+    pub fn rest(&mut self) {
+        self.kept = None;
+        self.prints = Default::default();
+        self.timing = None;
+    }
+
     /// Remembers delivered bytes at the beginning of the stream.
     pub fn hold(&mut self, at: Pos, bytes: &[u8], by: Seen) {
         let Ok(offset) = usize::try_from(at.since(Pos::FIRST)) else { return };
