@@ -19,6 +19,7 @@ impl Book {
         if flow.payload(Side::Client) == 0 && flow.payload(Side::Server) == 0 {
             return;
         }
+        let bursts = pattern::Bursts::default();
         for (service, r) in &self.patterns {
             let Some(rule) = self.services.get(*service).and_then(|s| s.patterns.get(*r)) else { continue };
             let (here, there) = (rule.scope.allows(flow.proto, flow.server.port), rule.scope.allows(flow.proto, flow.client.port));
@@ -34,7 +35,7 @@ impl Book {
             if same.and_then(|i| found.get(i)).is_some_and(|m| m.db >= rule.db) {
                 continue;
             }
-            let Some(frame) = pattern::find(&rule.pattern, flow) else { continue };
+            let Some(frame) = pattern::find(&rule.pattern, flow, &bursts) else { continue };
             let new = Match {
                 service: *service,
                 class: EvidenceClass::Pattern,

@@ -6,13 +6,14 @@ use crate::model::flow::{Brief, FlowRecord, mark};
 use crate::model::frame::FrameNo;
 use crate::model::key::Proto;
 use crate::model::note::{Fact, Shape};
-use crate::model::side::Side;
+use crate::model::side::{PerSide, Side};
 use crate::model::time::{Span, Time};
 use smallvec::SmallVec;
+use std::cell::OnceCell;
 
 /// Bytes of one side between two pushes or answers.
 #[derive(Clone, Copy)]
-struct Burst {
+pub(super) struct Burst {
     side: Side,
     bytes: u32,
     /// Its first and last packet, bytes.
@@ -21,8 +22,24 @@ struct Burst {
     frame: FrameNo,
 }
 
-/// The frame that completed the pattern, if the flow shows it.
-pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
+/// The bursts of a flow, read off its ladder by the first pattern that asks.
+#[derive(Default)]
+pub(super) struct Bursts {
+    by_push: OnceCell<Vec<Burst>>,
+    by_turn: OnceCell<Vec<Burst>>,
+}
+
+impl Bursts {
+    fn by_push(&self, flow: &FlowRecord) -> &[Burst] {
+        self.by_push.get_or_init(|| bursts(flow, true))
+    }
+    fn by_turn(&self, flow: &FlowRecord) -> &[Burst] {
+        self.by_turn.get_or_init(|| bursts(flow, false))
+    }
+}
+
+/// The frame that completed the pattern, if the flow shows it. `known` are the flow's bursts, as far as they were asked for.
+pub(super) fn find(pattern: &Pattern, flow: &FlowRecord, known: &Bursts) -> Option<FrameNo> {
     // A flow of fewer packets than the pattern has is not even opened.
     let gist = flow.gist();
     let spoken = usize::from(gist.spoken);
@@ -43,11 +60,15 @@ pub(super) fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
     }
     match pattern {
         Pattern::Sizes { sizes, tolerance } => first_sizes(flow, sizes, *tolerance),
-        Pattern::Residue { modulo, classes, percent, bursts, skip } => residue(flow, *modulo, classes, *percent, *bursts, *skip),
+        Pattern::Residue { modulo, classes, percent, bursts, skip } => {
+            // Both sides must speak so, or it is a download of equal pieces.
+            let both = flow.proto == Proto::TCP && gist.payload.client > 0 && gist.payload.server > 0;
+            if both { residue(known.by_push(flow), *modulo, classes, *percent, *bursts, *skip) } else { None }
+        }
         Pattern::Period { len, every_ms, slack_ms, times } => period(flow, *len, *every_ms, *slack_ms, *times),
         Pattern::Media { pps, seconds } => media(flow, *pps, *seconds),
         Pattern::PayloadTypes { types, distinct } => payload_types(flow, types, *distinct),
-        Pattern::Nested => nested(flow),
+        Pattern::Nested => nested(flow, known),
     }
 }
 
@@ -100,25 +121,21 @@ fn bursts(flow: &FlowRecord, by_push: bool) -> Vec<Burst> {
     out
 }
 
-fn residue(flow: &FlowRecord, modulo: u16, classes: &[u16], percent: u8, least: u16, skip: u16) -> Option<FrameNo> {
-    if flow.proto != Proto::TCP {
-        return None;
+fn residue(all: &[Burst], modulo: u16, classes: &[u16], percent: u8, least: u16, skip: u16) -> Option<FrameNo> {
+    let mut met = PerSide { client: 0u16, server: 0u16 };
+    let (mut counted, mut fits, mut last) = (0usize, 0usize, None);
+    for b in all {
+        let n = &mut met[b.side];
+        *n = n.saturating_add(1);
+        if *n > skip {
+            counted += 1;
+            fits += usize::from(classes.contains(&u16::try_from(b.bytes % u32::from(modulo)).unwrap_or(u16::MAX)));
+            last = Some(b.frame);
+        }
     }
-    let all = bursts(flow, true);
-    let mut skipped = [0u16; 2];
-    let counted: Vec<&Burst> = all
-        .iter()
-        .filter(|b| {
-            let n = &mut skipped[usize::from(b.side == Side::Server)];
-            *n = n.saturating_add(1);
-            *n > skip
-        })
-        .collect();
-    let fits = counted.iter().filter(|b| classes.iter().any(|c| b.bytes % u32::from(modulo) == u32::from(*c))).count();
-    let enough = counted.len() >= usize::from(least) && fits * 100 >= counted.len() * usize::from(percent);
-    // Both sides must speak so, or it is a download of equal pieces.
-    let both = [Side::Client, Side::Server].iter().all(|s| counted.iter().any(|b| b.side == *s));
-    if enough && both { counted.last().map(|b| b.frame) } else { None }
+    let enough = counted >= usize::from(least) && fits * 100 >= counted * usize::from(percent);
+    let both = met.client > skip && met.server > skip;
+    last.filter(|_| enough && both)
 }
 
 /// One side sends payloads of one and the same length, each so long after the one before.
@@ -182,7 +199,7 @@ fn payload_types(flow: &FlowRecord, types: &[u16], distinct: u16) -> Option<Fram
 
 /// A second handshake inside the first: a client's burst of a hello, an answer of a few kilobytes, and a burst of a Finished, each with what the outer
 /// records add (22 to 80 bytes). After Xue et al., USENIX Security 2024; sizes of common clients.
-fn nested(flow: &FlowRecord) -> Option<FrameNo> {
+fn nested(flow: &FlowRecord, known: &Bursts) -> Option<FrameNo> {
     if flow.proto != Proto::TCP {
         return None;
     }
@@ -198,7 +215,7 @@ fn nested(flow: &FlowRecord) -> Option<FrameNo> {
     if flow.ladder.head.len() < from + 4 {
         return None;
     }
-    let all = bursts(flow, false);
+    let all = known.by_turn(flow);
     let at = |i: usize, side: Side| all.get(i).filter(|b| b.side == side);
     (from..from + 3)
         .find(|i| {

@@ -17,6 +17,7 @@ use crate::model::note::HttpResponse;
 use crate::model::scene::Scene;
 use crate::model::side::Side;
 use crate::model::source::Vantage;
+use aho_corasick::AhoCorasick;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -67,18 +68,41 @@ static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| {
     toml::from_str::<Pages>(KNOWN_PAGES).map(|p| p.page).unwrap_or_default()
 });
 
+static BODIES: LazyLock<Phrases> = LazyLock::new(|| Phrases::new(|p| &p.body));
+static LOCATIONS: LazyLock<Phrases> = LazyLock::new(|| Phrases::new(|p| &p.location));
+
+/// Phrases of all pages, looked for at once.
+#[derive(Default)]
+struct Phrases {
+    /// `None` only if the list cannot be used, which a test would notice.
+    any: Option<AhoCorasick>,
+    /// The page of each phrase.
+    page: Vec<usize>,
+}
+
+impl Phrases {
+    fn new(of: fn(&Page) -> &Vec<String>) -> Self {
+        let all = || PAGES.iter().enumerate().flat_map(|(i, p)| of(p).iter().map(move |phrase| (i, phrase)));
+        let any = AhoCorasick::builder().ascii_case_insensitive(true).build(all().map(|(_, phrase)| phrase)).ok();
+        Self { any, page: all().map(|(i, _)| i).collect() }
+    }
+
+    /// The first page of this status of which `text` has a phrase.
+    fn find(&self, text: &[u8], status: u16) -> Option<usize> {
+        // What is no English letter has its cases as well.
+        let lower = if text.is_ascii() { None } else { Some(String::from_utf8_lossy(text).to_lowercase()) };
+        let text = lower.as_ref().map_or(text, |t| t.as_bytes());
+        let met = self.any.as_ref()?.find_overlapping_iter(text).filter_map(|m| self.page.get(m.pattern().as_usize()).copied());
+        met.filter(|p| PAGES.get(*p).is_some_and(|p| p.status.is_empty() || p.status.contains(&status))).min()
+    }
+}
+
 /// Name of the known page a response matches.
 fn known(r: &HttpResponse) -> Option<&'static str> {
-    let body = r.body.to_lowercase();
-    let location = r.location.as_deref().unwrap_or("").to_lowercase();
-    PAGES
-        .iter()
-        .filter(|p| p.status.is_empty() || p.status.contains(&r.status))
-        .find(|p| {
-            p.body.iter().any(|b| body.contains(b.as_str()))
-                || (!location.is_empty() && p.location.iter().any(|l| location.contains(l.as_str())))
-        })
-        .map(|p| p.name.as_str())
+    let body = BODIES.find(&r.body, r.status);
+    let location = r.location.as_deref().and_then(|l| LOCATIONS.find(l.as_bytes(), r.status));
+    let page = body.into_iter().chain(location).min()?;
+    PAGES.get(page).map(|p| p.name.as_str())
 }
 
 impl Detector for BlockPage {
@@ -171,6 +195,24 @@ mod tests {
             assert!(!p.body.is_empty() || !p.location.is_empty(), "{}", p.name);
             assert!(p.body.iter().chain(&p.location).all(|s| *s == s.to_lowercase()), "{}", p.name);
         }
+    }
+
+    #[test]
+    fn a_phrase_is_found_in_whatever_case_and_the_first_page_of_the_list_counts() {
+        assert!(BODIES.any.is_some() && LOCATIONS.any.is_some());
+        let answer = |status, body: &str, location: Option<&str>| {
+            known(&HttpResponse { status, body: body.as_bytes().into(), location: location.map(Into::into), ..HttpResponse::default() })
+        };
+        for (i, p) in PAGES.iter().enumerate() {
+            let status = p.status.first().copied().unwrap_or(200);
+            // Turkish has letters that become others and do not come back.
+            for phrase in p.body.iter().filter(|b| b.to_uppercase().to_lowercase() == **b) {
+                let first = PAGES.iter().position(|q| q.body.iter().any(|b| phrase.contains(b.as_str()))).unwrap_or(i);
+                assert_eq!(answer(status, &format!("<p>{}</p>", phrase.to_uppercase()), None), Some(&*PAGES[first].name), "{phrase}");
+            }
+        }
+        assert_eq!(answer(302, "", Some("http://LawFilter.ertelecom.ru/")), answer(200, "Доступ Ограничен", None));
+        assert_eq!(answer(200, "an ordinary page", Some("/login")), None);
     }
 
     #[test]

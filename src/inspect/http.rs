@@ -177,6 +177,8 @@ impl Requests {
 struct Pending {
     response: HttpResponse,
     body: Vec<u8>,
+    /// Bytes of the body that passed, at most [`BODY_MAX`] counted.
+    passed: usize,
     from: Pos,
     to: Pos,
 }
@@ -197,7 +199,7 @@ impl Responses {
 
     /// A page that begins at `at` without a head.
     pub(super) fn page(at: Pos) -> Self {
-        let pending = Pending { response: HttpResponse::default(), body: Vec::new(), from: at, to: at };
+        let pending = Pending { response: HttpResponse::default(), body: Vec::new(), passed: 0, from: at, to: at };
         Self { stage: Stage::UntilClose, pending: Some(Box::new(pending)), ..Self::new() }
     }
 
@@ -212,7 +214,7 @@ impl Responses {
                 if let Some((from, (response, stage))) = parsed {
                     let status = response.status;
                     self.stage = stage;
-                    self.pending = Some(Box::new(Pending { response, body: Vec::new(), from, to }));
+                    self.pending = Some(Box::new(Pending { response, body: Vec::new(), passed: 0, from, to }));
                     if (100..200).contains(&status) && status != 101 {
                         // An interim answer: the real one follows.
                         self.pending = None;
@@ -229,11 +231,15 @@ impl Responses {
                 }
                 n
             } else {
-                let pending = &mut self.pending;
+                // A page in place of the answer comes at once: of later answers nobody wants more than the head.
+                let (pending, first) = (&mut self.pending, self.count == 0);
                 let n = pass(&mut self.stage, rest, &mut |body| {
                     if let Some(p) = pending {
-                        let room = BODY_MAX.saturating_sub(p.body.len());
-                        p.body.extend_from_slice(body.get(..room).unwrap_or(body));
+                        let body = body.get(..BODY_MAX.saturating_sub(p.passed)).unwrap_or(body);
+                        p.passed = p.passed.saturating_add(body.len());
+                        if first {
+                            p.body.extend_from_slice(body);
+                        }
                     }
                 });
                 let Some(n) = n else {
@@ -247,7 +253,7 @@ impl Responses {
                 n
             };
             used = used.saturating_add(n);
-            let full = self.pending.as_ref().is_some_and(|p| p.body.len() >= BODY_MAX);
+            let full = self.pending.as_ref().is_some_and(|p| p.passed >= BODY_MAX);
             if full || matches!(self.stage, Stage::Head | Stage::Sized(0)) {
                 self.write(pen);
             }
@@ -271,8 +277,8 @@ impl Responses {
     /// The stream ended, or nothing more of it will be read: a body that waited for more is what it is.
     pub(super) fn write(&mut self, pen: &mut Pen<'_>) {
         if let Some(p) = self.pending.take() {
-            let Pending { mut response, body, from, to } = *p;
-            response.body = wire_text(&body, BODY_MAX);
+            let Pending { mut response, body, from, to, .. } = *p;
+            response.body = body.into();
             self.count = self.count.saturating_add(1);
             pen.write(from, to, Fact::HttpResponse(Box::new(response)));
         }

@@ -261,7 +261,11 @@ fn block_pages() {
         t.notes.list.iter().filter_map(|n| if let Fact::HttpRequest(r) = &n.fact { r.host.as_deref() } else { None }).collect();
     assert_eq!(requests, ["example.org", "b", "signal.org"]);
     let answers: Vec<_> = t.notes.http_responses().map(|(_, r)| (r.status, &*r.body, r.location.as_deref())).collect();
-    assert_eq!(answers, [(302, "", Some("http://blocked.mts.ru/")), (403, "hello world", None), (200, "", None)]);
+    assert_eq!(
+        answers,
+        [(302, &b""[..], Some("http://blocked.mts.ru/")), (403, b"", None), (200, b"", None)],
+        "the first alone has a body"
+    );
     assert_eq!(t.notes.client_hello().unwrap().1.sni.as_deref(), Some("signal.org"));
 
     let mut bare = Talk::new(Desk::tcp(50_000, 80));
@@ -269,7 +273,12 @@ fn block_pages() {
         .say(Side::Server, b"<HTML><body>denied")
         .event(Side::Server, &StreamEvent::Fin { at: Pos(19) });
     let (_, page) = bare.notes.http_responses().next().unwrap();
-    assert_eq!((page.status, &*page.body), (0, "<HTML><body>denied"));
+    assert_eq!((page.status, &*page.body), (0, &b"<HTML><body>denied"[..]));
+
+    let mut chunked = Talk::new(Desk::tcp(50_000, 80));
+    chunked.say(Side::Client, b"GET /y HTTP/1.1\r\nHost: b\r\n\r\n");
+    chunked.say(Side::Server, b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n");
+    assert_eq!(&*chunked.notes.http_responses().next().unwrap().1.body, b"hello world");
 }
 
 #[test]

@@ -427,8 +427,8 @@ pub struct HttpResponse {
     pub server: Option<Box<str>>,
     /// Content-Length, if given.
     pub content_length: Option<u64>,
-    /// First bytes of the body (at most 2,048), escaped text.
-    pub body: Box<str>,
+    /// First bytes of the body (at most 2,048), as they came; of a flow's first response only.
+    pub body: Box<[u8]>,
 }
 
 /// A DNS message.
@@ -679,14 +679,18 @@ pub fn wire_text(bytes: &[u8], max: usize) -> Box<str> {
     let bytes = bytes.get(..max).unwrap_or(bytes);
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        // Runs without a control character go over as they are: most text has none at all.
+        // Runs of what cannot be part of a control character go over as they are: most text has nothing else.
         let mut rest = chunk.valid();
-        while let Some(at) = rest.find(char::is_control) {
+        while let Some(at) = rest.bytes().position(|b| b < b' ' || b == 0x7f || b == C1) {
             let (plain, from) = rest.split_at(at);
             out.push_str(plain);
-            let len = from.chars().next().map_or(1, char::len_utf8);
-            let (control, after) = from.split_at(len);
-            control.bytes().for_each(|b| push_escaped(&mut out, b));
+            let Some(c) = from.chars().next() else { break };
+            let (c_bytes, after) = from.split_at(c.len_utf8());
+            if c.is_control() {
+                c_bytes.bytes().for_each(|b| push_escaped(&mut out, b));
+            } else {
+                out.push(c);
+            }
             rest = after;
         }
         out.push_str(rest);
@@ -694,6 +698,9 @@ pub fn wire_text(bytes: &[u8], max: usize) -> Box<str> {
     }
     out.into_boxed_str()
 }
+
+/// First byte of the control characters U+0080 to U+009F, and of 32 letters.
+const C1: u8 = 0xc2;
 
 /// `\xNN`. Written by hand: bodies of responses are mostly bytes like this.
 fn push_escaped(out: &mut String, byte: u8) {

@@ -46,7 +46,9 @@ impl<const N: usize, const PER: u32, const LOW: u32> Spread<N, PER, LOW> {
     /// Middle of a step.
     pub fn value(step: usize) -> f64 {
         let (octave, inside) = (step as u32 / PER, step as u32 % PER);
-        2f64.powi((octave + LOW) as i32) * (1.0 + (f64::from(inside) + 0.5) / f64::from(PER))
+        // Two to the power of the octave is nothing but an exponent: thousands of these are asked for.
+        let power = f64::from_bits((1023 + u64::from(octave + LOW)) << 52);
+        power * (1.0 + (f64::from(inside) + 0.5) / f64::from(PER))
     }
 
     /// The value below which a share `q` of the weight lies, if there is any weight.
@@ -76,10 +78,7 @@ impl<const N: usize, const PER: u32, const LOW: u32> Spread<N, PER, LOW> {
             .weight
             .iter()
             .enumerate()
-            .filter(|(i, _)| {
-                let v = Self::value(*i);
-                v >= from && v < to
-            })
+            .filter(|(i, w)| **w > 0 && (from..to).contains(&Self::value(*i)))
             .map(|(_, w)| u64::from(*w))
             .sum();
         inside as f64 / total as f64

@@ -1,15 +1,20 @@
 //! Sizes and times: what fits, and what is just beside it.
 
-use crate::classify::pattern::find;
+use crate::classify::pattern::{self, Bursts};
 use crate::classify::service::{Pattern, Range};
 use crate::classify::trial::{flow, packet};
 use crate::model::flow::FlowRecord;
+use crate::model::frame::FrameNo;
 use crate::model::key::{Endpoint, Proto};
 use crate::model::note::Fact;
 use crate::model::side::Side;
 use crate::model::time::Span;
 
 use super::flows::Says;
+
+fn find(pattern: &Pattern, flow: &FlowRecord) -> Option<FrameNo> {
+    pattern::find(pattern, flow, &Bursts::default())
+}
 
 fn with(proto: Proto, sizes: &[i32], every_ms: i64) -> FlowRecord {
     let mut f = flow(proto, Endpoint::new([192, 0, 2, 1].into(), 443));

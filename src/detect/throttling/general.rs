@@ -101,6 +101,13 @@ pub(super) fn held_together<'a>(scene: &Scene<'_>, all: &[Lane<'a>], side: Side)
     if (bytes.min(total - bytes) as f64) < SHARE * total as f64 {
         return None;
     }
+    // Moments with drops on each side of the comparison: what the whole has not, no part of it has.
+    let hit = |lanes: &mut dyn Iterator<Item = &Lane<'_>>| {
+        lanes.map(|l| l.pace.drops.iter().filter(|d| **d > 0).count()).sum::<usize>() >= EPISODES / 2
+    };
+    if !hit(&mut ours.iter().filter(|l| with_main(l))) || !hit(&mut ours.iter().filter(|l| !with_main(l))) {
+        return None;
+    }
     let m = rate::measure(&ours, &ours, side)?;
     let p = &m.p;
     let steady = (p.windows >= 8 && p.steady >= 0.8 && p.high - p.low <= 0.25 * p.rate) || p.one_rate_despite_loss();
@@ -114,6 +121,5 @@ pub(super) fn held_together<'a>(scene: &Scene<'_>, all: &[Lane<'a>], side: Side)
         return None;
     }
     let (a, b): (Vec<Lane<'_>>, Vec<Lane<'_>>) = m.group.iter().partition(|l| with_main(l));
-    let hit = |lanes: &[Lane<'_>]| lanes.iter().map(|l| l.pace.drops.iter().filter(|d| **d > 0).count()).sum::<usize>() >= EPISODES / 2;
-    (hit(&a) && hit(&b) && origin::one_bucket(&[a, b], p) && !rate::lossy(scene, &m.group)).then_some(m)
+    (hit(&mut a.iter()) && hit(&mut b.iter()) && origin::one_bucket(&[a, b], p) && !rate::lossy(scene, &m.group)).then_some(m)
 }

@@ -189,6 +189,12 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     if total < ENOUGH || first.pace.largest < 500 || lanes.iter().any(|l| l.flow.tcp.is_none() && !lane::bulk_datagrams(l.flow)) {
         return None;
     }
+    // What did not last for long enough, a bin more at each end.
+    let (start, last) = (lanes.iter().map(|l| l.pace.start).min()?, lanes.iter().map(|l| l.pace.last).max()?);
+    let bin = lanes.iter().map(|l| l.pace.width.as_secs()).fold(0.0, f64::max);
+    if last.since(start).as_secs() + 2.0 * bin < SECONDS {
+        return None;
+    }
     let fallen = Plateau::fallen(lanes);
     // What was steady before it all but ceased is not what it is held to.
     let held = |p: &Plateau| p.seconds() >= SECONDS && p.windows >= 3 && fallen.as_ref().is_none_or(|f| p.to > f.from);
