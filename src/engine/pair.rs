@@ -11,7 +11,7 @@ use crate::model::packet::{Body, Packet, TcpFlags};
 use crate::model::side::{PerSide, Side};
 use crate::model::story::{End, Story};
 use crate::model::time::Time;
-use crate::packet::{self, Defragmenter, Peek};
+use crate::packet::{self, Defragmenter, Spot};
 use crate::pair::{self, Digest, Offer, Tape, TapeFlow, What};
 use crate::sink::Sink;
 use std::convert::Infallible;
@@ -165,20 +165,20 @@ fn keep(tape: &mut Tape, source: u32, gone: Gone<Kept>) {
 
 impl Reader {
     fn frame(&mut self, frame: &FrameRef, bytes: &[u8]) {
-        match packet::peek(&frame.head, bytes) {
-            Ok(Peek::Flow { ip_at, .. }) => self.packet(&FrameRef { ip_at, ..*frame }, bytes),
-            Ok(Peek::Fragment { ip_at }) => {
+        match packet::find(&frame.head, bytes) {
+            Ok(Spot::Packet(ip_at)) => self.packet(&FrameRef { ip_at, ..*frame }, bytes),
+            Ok(Spot::Fragment(ip_at)) => {
                 let mut ip = bytes.get(usize::from(ip_at)..).unwrap_or(&[]).to_vec();
                 // A packet put together may itself be a tunnel around fragments.
                 for _ in 0..4 {
                     let Ok(Some(whole)) = self.fragments.offer(frame.head.ts, &ip) else { return };
                     let len = u32::try_from(whole.len()).unwrap_or(u32::MAX);
                     let head = FrameHead { link: LinkType::RAW, original: len, ..frame.head };
-                    match packet::peek(&head, &whole) {
-                        Ok(Peek::Flow { ip_at, .. }) => {
+                    match packet::find(&head, &whole) {
+                        Ok(Spot::Packet(ip_at)) => {
                             return self.packet(&FrameRef { head, at: 0, len, ip_at, place: Place::Rebuilt }, &whole);
                         }
-                        Ok(Peek::Fragment { ip_at }) => ip = whole.get(usize::from(ip_at)..).unwrap_or(&[]).to_vec(),
+                        Ok(Spot::Fragment(ip_at)) => ip = whole.get(usize::from(ip_at)..).unwrap_or(&[]).to_vec(),
                         Err(_) => return,
                     }
                 }

@@ -3,12 +3,12 @@
 use super::progress::Progress;
 use super::{Plan, ToCollector, ToShard};
 use crate::capture::{self, CaptureError, Fill, Source};
-use crate::model::frame::{Batch, FrameRef, LinkType, Place, Store};
+use crate::model::frame::{Batch, FrameHead, FrameRef, LinkType, Place, Store};
 use crate::model::key::FlowKey;
 use crate::model::oddity::Oddity;
 use crate::model::source::SourceFacts;
 use crate::model::time::Time;
-use crate::packet::{self, Defragmenter, Peek};
+use crate::packet::{self, Defragmenter, Peek, Spot};
 use crossbeam_channel::Sender;
 use foldhash::fast::FixedState;
 use std::collections::BTreeMap;
@@ -147,12 +147,9 @@ impl<'a, H: Hands> Dealer<'a, H> {
             self.clock(frame);
             let end = frame.at.saturating_add(frame.len as usize);
             let bytes = store.get(frame.at..end).unwrap_or(&[]);
-            match packet::peek(&frame.head, bytes) {
-                Ok(Peek::Flow { ip_at, key }) => {
-                    let to = self.shard_of(&key);
-                    self.push(to, &batch.store, FrameRef { ip_at, ..*frame });
-                }
-                Ok(Peek::Fragment { ip_at }) => self.fragment(batch, frame, bytes.get(usize::from(ip_at)..).unwrap_or(&[])),
+            match self.find(&frame.head, bytes) {
+                Ok((to, Spot::Packet(ip_at))) => self.push(to, &batch.store, FrameRef { ip_at, ..*frame }),
+                Ok((_, Spot::Fragment(at))) => self.fragment(batch, frame, bytes.get(usize::from(at)..).unwrap_or(&[])),
                 Err(oddity) => self.count(oddity),
             }
         }
@@ -172,14 +169,11 @@ impl<'a, H: Hands> Dealer<'a, H> {
         };
         // A rebuilt packet may itself be a tunnel around fragments; packet::peek bounds the depth within one packet, this the packets.
         for _ in 0..4 {
-            let head = crate::model::frame::FrameHead { link: LinkType::RAW, original: whole.len() as u32, ..frame.head };
-            match packet::peek(&head, &whole) {
-                Ok(Peek::Flow { ip_at, key }) => {
-                    let to = self.shard_of(&key);
-                    return self.push_rebuilt(to, &batch.store, head, ip_at, &whole);
-                }
-                Ok(Peek::Fragment { ip_at }) => {
-                    let inner = whole.get(usize::from(ip_at)..).unwrap_or(&[]);
+            let head = FrameHead { link: LinkType::RAW, original: whole.len() as u32, ..frame.head };
+            match self.find(&head, &whole) {
+                Ok((to, Spot::Packet(ip_at))) => return self.push_rebuilt(to, &batch.store, head, ip_at, &whole),
+                Ok((_, Spot::Fragment(at))) => {
+                    let inner = whole.get(usize::from(at)..).unwrap_or(&[]);
                     match self.fragments.offer(frame.head.ts, inner) {
                         Ok(Some(next)) => whole = next,
                         Ok(None) => return self.count(Oddity::FragmentHeld),
@@ -192,7 +186,7 @@ impl<'a, H: Hands> Dealer<'a, H> {
         self.count(Oddity::TunnelDepth);
     }
 
-    fn push_rebuilt(&mut self, to: usize, store: &Store, head: crate::model::frame::FrameHead, ip_at: u16, bytes: &[u8]) {
+    fn push_rebuilt(&mut self, to: usize, store: &Store, head: FrameHead, ip_at: u16, bytes: &[u8]) {
         let pending = self.open(to, store);
         let at = pending.rebuilt.len();
         pending.rebuilt.extend_from_slice(bytes);
@@ -233,8 +227,15 @@ impl<'a, H: Hands> Dealer<'a, H> {
         }
     }
 
-    fn shard_of(&self, key: &FlowKey) -> usize {
-        if self.shards.len() == 1 { 0 } else { shard_of(key, self.shards.len()) }
+    /// The shard that a frame goes to, and where its packet lies. A single shard gets all of them, whose flow they are of or not.
+    fn find(&self, head: &FrameHead, bytes: &[u8]) -> Result<(usize, Spot), Oddity> {
+        if self.shards.len() == 1 {
+            return packet::find(head, bytes).map(|spot| (0, spot));
+        }
+        Ok(match packet::peek(head, bytes)? {
+            Peek::Flow { ip_at, key } => (shard_of(&key, self.shards.len()), Spot::Packet(ip_at)),
+            Peek::Fragment { ip_at } => (0, Spot::Fragment(ip_at)),
+        })
     }
 
     fn clock(&mut self, frame: &FrameRef) {

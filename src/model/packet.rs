@@ -230,7 +230,10 @@ struct Sum(u64);
 
 impl Sum {
     fn add(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(2);
+        // Two words at a time: carries are added up in the end (RFC 1071 section 2).
+        let (pairs, rest) = bytes.as_chunks::<4>();
+        self.0 = pairs.iter().fold(self.0, |sum, pair| sum.wrapping_add(u64::from(u32::from_be_bytes(*pair))));
+        let mut words = rest.chunks_exact(2);
         for w in &mut words {
             if let [a, b] = w {
                 self.0 = self.0.wrapping_add(u64::from(u16::from_be_bytes([*a, *b])));

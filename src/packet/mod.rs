@@ -47,13 +47,37 @@ pub enum Peek {
     },
 }
 
-/// Finds the innermost IP header of a frame, through link layer and tunnels, and the flow it belongs to.
-///
-/// A tunnel is followed only where the header inside is sound, so traffic that merely uses a tunnel's port stays what it is.
+/// Where the innermost IP header of a frame lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spot {
+    /// That of a packet, at this offset.
+    Packet(u16),
+    /// That of a fragment: for [`Defragmenter::offer`], from this offset on.
+    Fragment(u16),
+}
+
+/// Finds the innermost IP header of a frame and the flow it belongs to, see [`find`].
 ///
 /// # Errors
 /// Why the frame is no packet of any flow.
 pub fn peek(head: &FrameHead, bytes: &[u8]) -> Result<Peek, Oddity> {
+    match innermost(head, bytes)? {
+        (Spot::Packet(ip_at), packet) => Ok(Peek::Flow { ip_at, key: transport::key(bytes, &packet)? }),
+        (Spot::Fragment(ip_at), _) => Ok(Peek::Fragment { ip_at }),
+    }
+}
+
+/// Finds the innermost IP header of a frame, through link layer and tunnels. Where it does not matter whose packet it is.
+///
+/// A tunnel is followed only where the header inside is sound, so traffic that merely uses a tunnel's port stays what it is.
+///
+/// # Errors
+/// Why the frame is no packet of any flow, but for what its transport header says.
+pub fn find(head: &FrameHead, bytes: &[u8]) -> Result<Spot, Oddity> {
+    innermost(head, bytes).map(|(spot, _)| spot)
+}
+
+fn innermost(head: &FrameHead, bytes: &[u8]) -> Result<(Spot, net::Net), Oddity> {
     let wire = bytes::size(head.original).max(bytes.len());
     let mut ip_at = link::find_ip(bytes, link::enter(head.link, bytes)?, wire)?;
     let mut packet = net::read(bytes, ip_at, wire)?;
@@ -70,10 +94,8 @@ pub fn peek(head: &FrameHead, bytes: &[u8]) -> Result<Peek, Oddity> {
         packet = net::read(held, inner, packet.wire_end)?;
     }
     let at = u16::try_from(ip_at).map_err(|_| Oddity::BadIpHeader)?;
-    if packet.fragment.is_some() {
-        return Ok(Peek::Fragment { ip_at: at });
-    }
-    Ok(Peek::Flow { ip_at: at, key: transport::key(bytes, &packet)? })
+    let spot = if packet.fragment.is_some() { Spot::Fragment(at) } else { Spot::Packet(at) };
+    Ok((spot, packet))
 }
 
 /// Decodes the packet whose IP header lies at `frame.ip_at`, as [`peek`] found it. Tunnels inside are not looked for.

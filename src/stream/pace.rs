@@ -508,8 +508,9 @@ fn sum(a: Span, b: Span) -> Span {
 }
 
 /// Makes one bin of two, in place.
-fn halve<T: Copy + Default>(bins: &mut [T], add: fn(T, T) -> T) {
-    for i in 0..bins.len() {
+fn halve<T: Copy + Default>(bins: &mut [T], add: impl Fn(T, T) -> T) {
+    let half = bins.len().div_ceil(2);
+    for i in 0..half {
         let at = i.saturating_mul(2);
         let of = |at: usize| bins.get(at).copied().unwrap_or_default();
         let both = add(of(at), of(at.saturating_add(1)));
@@ -517,6 +518,7 @@ fn halve<T: Copy + Default>(bins: &mut [T], add: fn(T, T) -> T) {
             *bin = both;
         }
     }
+    bins.iter_mut().skip(half).for_each(|bin| *bin = T::default());
 }
 
 #[cfg(test)]
