@@ -236,6 +236,15 @@ pub(super) struct CidrRule {
 }
 
 impl CidrRule {
+    /// Whether this is a network of the owner's own and not a corner of a hoster's: what registries gave to their members was not smaller
+    /// than this, and what a hoster sets apart for one customer hardly ever is as large.
+    pub const fn own_network(&self) -> bool {
+        let registered = match self.net {
+            IpNet::V4(net) => net.prefix_len() <= 22,
+            IpNet::V6(net) => net.prefix_len() <= 48,
+        };
+        registered && !matches!(self.owner, Ownership::Cdn)
+    }
     /// Whether `at`, known to lie in the net, is meant.
     pub fn covers(&self, at: Endpoint, proto: Proto) -> bool {
         let octet = match (self.last_octet, at.ip.to_canonical()) {

@@ -510,6 +510,7 @@ impl Book {
             total_db: best.total,
             margin_db: second.map(|c| best.total - c.total),
             attempt: false,
+            own_network: own.iter().any(|m| matches!(m.told, Told::Address(_, rule) if rule.own_network())),
             since: since(flow, found, best.service),
         }))
     }

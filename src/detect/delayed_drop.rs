@@ -33,7 +33,14 @@ client                        server
   | more ------------------> X   |
   |          X <------- more     |   then silence, without FIN or RST",
     needs: &["both directions", "retransmissions after the last answer"],
-    innocent: &["outage of the line", "dead or overloaded server", "client that went away", "path-MTU black hole", "packet loss"],
+    innocent: &[
+        "outage of the line",
+        "dead or overloaded server",
+        "client that went away",
+        "lost NAT mapping",
+        "path-MTU black hole",
+        "packet loss",
+    ],
     confirm: "Repeat with another name at the same address; look whether the cut comes after the same number of packets.",
     sources: &["Xue et al.: TSPU, IMC 2022 (SNI-II)"],
 };
@@ -82,10 +89,12 @@ impl Detector for DelayedDrop {
             "an acknowledgement within a round trip",
             &[heard.frame, first.frame, last.frame],
         );
-        let around = Around::of(scene, heard.ts, last.ts);
+        // Not since the other side was heard last: it may be heard all along, and still not receive.
+        let died = silence::died(tcp, side, &u)?;
+        let around = Around::of(scene, died, last.ts);
         let clear = silence::weigh_dead(scene, &around, side, &mut w);
         w.excluded("packet loss", format!("{} retransmissions in a row would all have to be lost", u.retransmissions));
-        let alike = similar_cuts(scene, passed, silence::died(tcp, side, &u)?);
+        let alike = similar_cuts(scene, passed, died);
         if alike > 0 {
             w.fact(1.5, "other connections with this name were cut at the same place", format!("{alike} more"), "-", &[]);
         }
@@ -113,7 +122,7 @@ impl Detector for DelayedDrop {
             mechanism: "delayed_drop",
             grade,
             direction: Some(silence::cut(tcp, side, &u)),
-            started: heard.ts,
+            started: died,
             ooni_failure: Some("generic_timeout_error"),
         };
         Some(weigh::finding(

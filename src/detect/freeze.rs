@@ -11,7 +11,7 @@
 use super::Detector;
 use super::silence::{self, Around};
 use super::weigh::{self, Claim, Weigh};
-use crate::model::finding::{Card, Control, Death, Finding, Grade, Kind};
+use crate::model::finding::{Card, Control, Death, Direction, Finding, Grade, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::gist::Signs;
 use crate::model::scene::Scene;
@@ -33,7 +33,13 @@ client                        server
   | more ------------------> X   |
   |          X <------- more     |   then silence both ways",
     needs: &["both directions", "several connections, or one and a healthy control at the same time"],
-    innocent: &["outage of the line", "dead or overloaded server", "client that went away", "receiver that stopped reading"],
+    innocent: &[
+        "outage of the line",
+        "dead or overloaded server",
+        "client that went away",
+        "lost NAT mapping",
+        "receiver that stopped reading",
+    ],
     confirm: "Fetch the same object over another network, and a large object from another host over this one; compare where it stops.",
     sources: &["net4people/bbs 490 (freezes after 16-20 kB, Russia 2025)", "Cloudflare blog 2025-06-26"],
 };
@@ -65,9 +71,11 @@ impl Detector for Freeze {
         }
         let (first, last) = (u.first?, u.last?);
         let heard = tcp.side[side.peer()].last_packet?;
-        let around = Around::of(scene, heard.ts, last.ts);
+        // Not since the other side was heard last: it may be heard all along, and still not receive.
+        let died = silence::died(tcp, side, &u)?;
+        let around = Around::of(scene, died, last.ts);
         let here = Death { flow: flow.id, bytes, packets: silence::passed(flow, tcp, side) };
-        let alike = frozen_alike(scene, &here, silence::died(tcp, side, &u)?);
+        let alike = frozen_alike(scene, &here, died);
         let mut w = Weigh::default();
         w.fact(
             2.0,
@@ -100,8 +108,8 @@ impl Detector for Freeze {
             kind: CARD.kind,
             mechanism,
             grade,
-            direction: Some(silence::cut(tcp, side, &u)),
-            started: heard.ts,
+            direction: Some(stopped(silence::cut(tcp, side, &u), side)),
+            started: died,
             ooni_failure: Some("generic_timeout_error"),
         };
         let control = vec![larger, around.alive, around.address, around.returned];
@@ -110,6 +118,12 @@ impl Detector for Freeze {
         found.deaths = counts;
         Some(found)
     }
+}
+
+/// Which way it stopped. A client in the middle of a download would hear the server's repetitions if only the way there were cut: so the way back
+/// is, and of the way there nothing shows.
+fn stopped(cut: Direction, asking: Side) -> Direction {
+    if cut == Direction::Both && asking == Side::Client { Direction::S2c } else { cut }
 }
 
 /// Bytes that had been delivered when the flow died, if it died.

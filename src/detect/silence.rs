@@ -4,6 +4,7 @@ use super::weigh::Weigh;
 use crate::model::finding::{Control, Direction};
 use crate::model::flow::{Brief, FlowId, FlowRecord, Moment, Outcome, TcpRecord, Unanswered, VAIN_REPEATS, mark};
 use crate::model::frame::FrameNo;
+use crate::model::pace::Pace;
 use crate::model::scene::Scene;
 use crate::model::seq::Pos;
 use crate::model::side::Side;
@@ -101,7 +102,7 @@ impl Around {
             if f.id == scene.flow.id || f.first.ts > to || f.last.ts < settled {
                 continue;
             }
-            let heard = f.totals.server.last.is_some_and(|m| m.ts > settled) && f.totals.server.first.is_some_and(|m| m.ts < to);
+            let heard = heard(f, settled, to);
             // A repetition that fails alike is the same event; one that is answered, if only by a SYN+ACK, shows that the line works.
             if heard || !repetition {
                 alive.add(f.id, heard);
@@ -113,8 +114,9 @@ impl Around {
         for f in scene.kin.with_server(scene.flow.server.ip).filter(|f| f.id != scene.flow.id) {
             let within =
                 |first: Option<Moment>, last: Option<Moment>| first.is_some_and(|m| m.ts < to) && last.is_some_and(|m| m.ts > settled);
+            let s = &f.totals.server;
             let (there, heard) =
-                (f.first.ts <= to && f.last.ts >= settled, within(f.totals.server.first_payload, f.totals.server.last_payload));
+                (f.first.ts <= to && f.last.ts >= settled, within(s.first_payload, s.last_payload) && heard(f, settled, to));
             address.n += u32::from(there);
             address.ok += u32::from(heard);
             if there || heard {
@@ -156,6 +158,11 @@ impl Around {
     /// which the kernel of a machine owes however busy its programs are.
     pub fn weigh(&self, unacknowledged: bool, w: &mut Weigh) {
         self.weigh_line(w);
+        self.weigh_server(unacknowledged, self.other_name.ok, w);
+    }
+
+    /// The machine itself. `others`: connections with other names to it that went well and were answered when this one could have been.
+    fn weigh_server(&self, unacknowledged: bool, others: u32, w: &mut Weigh) {
         if unacknowledged && self.address.ok > 0 {
             w.excluded(
                 "dead or overloaded server",
@@ -164,20 +171,48 @@ impl Around {
                     self.address.ok
                 ),
             );
-        } else if self.other_name.ok > 0 {
-            w.excluded(
-                "dead or overloaded server",
-                format!("{} connections with other names to this address succeeded", self.other_name.ok),
-            );
+        } else if others > 0 {
+            w.excluded("dead or overloaded server", format!("{others} connections with other names to this address succeeded"));
         } else {
             w.against(0.0, "dead or overloaded server", "nothing else at this address was seen to work");
         }
     }
 }
 
-/// Whether packets as large as `len` from this client arrived anywhere: if so, the path carries that size.
+/// Whether the server of a flow was heard between two moments. A flow that goes on before and after them may have been as silent in between as
+/// all else: then its packets tell, as far as they were kept, and in the middle of a long flow the account of its pace.
+fn heard(f: &FlowRecord, from: Time, to: Time) -> bool {
+    let (Some(first), Some(last)) = (f.totals.server.first, f.totals.server.last) else { return false };
+    let within = |t: Time| t > from && t < to;
+    if first.ts >= to || last.ts <= from || within(first.ts) || within(last.ts) {
+        return first.ts < to && last.ts > from;
+    }
+    if f.ladder.iter().any(|p| p.side == Side::Server && within(p.ts)) {
+        return true;
+    }
+    // What lies between the head and the tail of the ladder.
+    let hidden = f.ladder.head.last().zip(f.ladder.tail.first()).is_some_and(|(a, z)| a.ts < to && z.ts > from);
+    if f.ladder.between == 0 || !hidden {
+        return false;
+    }
+    let (data, acks) = (f.pace.server.as_deref(), f.pace.client.as_deref());
+    let known = data.into_iter().chain(acks).map(|p| p.start).min().is_some_and(|start| start <= from);
+    let came = |p: &Pace, bytes: &[u32]| {
+        let bin = |t: Time| usize::try_from(t.since(p.start).nanos().max(0) / p.width.nanos().max(1)).unwrap_or(usize::MAX);
+        let (a, z) = (bin(from).saturating_add(1), bin(to).min(bytes.len()));
+        bytes.get(a..z).unwrap_or_default().iter().any(|b| *b > 0)
+    };
+    !known || data.is_some_and(|p| came(p, &p.passed)) || acks.is_some_and(|p| came(p, &p.acked))
+}
+
+/// Whether packets as large as `len` from this client arrived anywhere: if so, its own line carries that size.
 pub(super) fn size_passes(scene: &Scene<'_>, len: u32) -> bool {
-    scene.kin.with_client(scene.flow.client.ip).filter(|f| f.id != scene.flow.id).any(|f| {
+    size_arrived(scene, len, |_| true)
+}
+
+/// The same at servers of one kind.
+fn size_arrived(scene: &Scene<'_>, len: u32, at: impl Fn(IpAddr) -> bool) -> bool {
+    scene.kin.with_client(scene.flow.client.ip).filter(|f| f.id != scene.flow.id && at(f.server.ip)).any(|f| {
         let Some(tcp) = f.tcp.as_deref() else { return false };
         f.ladder.iter().any(|p| p.side == Side::Client && p.len >= len && tcp.side.client.acked >= p.end())
     })
@@ -197,8 +232,9 @@ pub(super) fn weigh_path_mtu(scene: &Scene<'_>, side: Side, len: u32, w: &mut We
         w.excluded(CAUSE, "segments as large had arrived on this connection");
         return true;
     }
-    if side == Side::Client && size_passes(scene, len) {
-        w.excluded(CAUSE, "segments as large arrived on other connections of this client");
+    // A tunnel may stand in front of the server alone: what arrives elsewhere does not show that it arrives there.
+    if side == Side::Client && size_arrived(scene, len, |ip| neighbours(ip, scene.flow.server.ip)) {
+        w.excluded(CAUSE, "segments as large arrived on other connections of this client to the same place");
         return true;
     }
     let small = small_lost(scene, side);
@@ -309,9 +345,13 @@ pub(super) fn weigh_dead(scene: &Scene<'_>, around: &Around, side: Side, w: &mut
         let vain = scene.flow.ladder.iter().filter(|p| p.side == side && p.marked(mark::RETRANSMIT) && p.len > 0 && p.end() > acked);
         vain.map(|p| p.len).min().unwrap_or(0)
     });
+    let mut kept = true;
     if side == Side::Client {
-        around.weigh(true, w);
+        // It had worked and ceased to: what went well before and after says nothing of the time between.
+        around.weigh_line(w);
+        around.weigh_server(true, 0, w);
         w.excluded("client that went away", "the client went on sending");
+        kept = weigh_mapping(scene, w);
     } else {
         around.weigh_line(w);
         w.excluded("dead or overloaded server", "the server went on sending");
@@ -321,7 +361,24 @@ pub(super) fn weigh_dead(scene: &Scene<'_>, around: &Around, side: Side, w: &mut
             w.against(0.0, "client that went away", "from here a client that lost its network looks the same");
         }
     }
-    weigh_path_mtu(scene, side, lost, w) && (side == Side::Client || around.returned.ok > 0)
+    weigh_path_mtu(scene, side, lost, w) && kept && (side == Side::Client || around.returned.ok > 0)
+}
+
+/// NATs and firewalls that forget a quiet TCP connection soonest do so after about this long, though RFC 5382 asks for two hours.
+const FORGOTTEN: Span = Span::from_secs(30);
+
+/// Weighs a NAT or firewall that forgot the connection while it rested: then what the client sends next vanishes. False if that stands.
+fn weigh_mapping(scene: &Scene<'_>, w: &mut Weigh) -> bool {
+    const CAUSE: &str = "lost NAT mapping";
+    let rested = scene.flow.tcp.as_deref().and_then(|tcp| {
+        let (heard, asked) = (tcp.side.server.last_packet?, tcp.side.client.unanswered.first?);
+        Some(asked.ts.since(heard.ts))
+    });
+    match rested.filter(|r| *r >= FORGOTTEN) {
+        Some(rested) => w.against(0.0, CAUSE, format!("the connection had rested for {rested} before what was not answered any more")),
+        None => w.excluded(CAUSE, "the connection had not rested"),
+    }
+    rested.is_none_or(|r| r < FORGOTTEN)
 }
 
 /// A side that goes on hearing the other, but whose first unacknowledged segment is repeated and never gets through.
@@ -358,6 +415,15 @@ pub(super) fn public(ip: IpAddr) -> bool {
             let [first, ..] = a.segments();
             !(a.is_loopback() || a.is_unspecified() || a.is_multicast() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80)
         }
+    }
+}
+
+/// Whether two addresses are announced together: routers carry no smaller blocks (RFC 7454 §6.1.3).
+fn neighbours(a: IpAddr, b: IpAddr) -> bool {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => u32::from(a) >> 8 == u32::from(b) >> 8,
+        (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(a) >> 80 == u128::from(b) >> 80,
+        _ => false,
     }
 }
 
@@ -462,6 +528,12 @@ pub(super) fn udp_heard(scene: &Scene<'_>, around: Span) -> Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::flow::{Detail, Flow, Ladder, Totals};
+    use crate::model::key::Endpoint;
+    use crate::model::scene::{Index, Kin};
+    use crate::model::side::PerSide;
+    use crate::model::source::SourceFacts;
+    use std::sync::Arc;
 
     #[test]
     fn only_what_the_public_network_carries_is_public() {
@@ -488,6 +560,105 @@ mod tests {
 
     fn at(ms: i64) -> Moment {
         Moment { frame: FrameNo(1), ts: Time::from_nanos(ms * 1_000_000) }
+    }
+
+    /// A machine slept for ten seconds: connections that had gone on before and went on afterwards were taken for a line that was up meanwhile, and
+    /// QUIC that was asked for in between for blocked.
+    #[test]
+    fn what_was_heard_before_and_after_was_not_heard_meanwhile() {
+        let second = |s: i64| at(s * 1_000);
+        let packet = |s: i64| Brief::datagram(second(s), Side::Server, 100);
+        let flow = |times: &[i64], hidden: u64, pace: Option<Pace>| {
+            let (head, tail) = times.split_at(times.len() / 2);
+            let briefs = |times: &[i64]| times.iter().map(|s| packet(*s)).collect();
+            let server = Totals { first: Some(second(times[0])), last: Some(second(times[times.len() - 1])), ..Totals::default() };
+            let detail = Detail {
+                totals: PerSide { client: Totals::default(), server },
+                tcp: None,
+                ladder: Ladder { head: briefs(head), tail: briefs(tail), between: hidden },
+                icmp: Vec::new(),
+            };
+            let pace = PerSide { client: None, server: pace.map(Box::new) };
+            FlowRecord::from(Flow { detail: detail.into(), pace, ..Flow::default() })
+        };
+        let between = |times: &[i64], hidden: u64, pace: Option<Pace>| heard(&flow(times, hidden, pace), second(3).ts, second(13).ts);
+        assert!(!between(&[1, 2, 14, 15], 0, None) && between(&[1, 2, 9, 15], 0, None));
+        assert!(between(&[1, 2, 14, 15], 100, None), "what nobody kept may have been heard");
+        assert!(!between(&[1, 2], 0, None) && !between(&[14, 15], 0, None) && between(&[1, 4], 0, None));
+        let mut pace = Pace::new(second(1).ts, 0, second(1).ts);
+        pace.width = Span::from_millis(100);
+        (pace.passed[5], pace.passed[135]) = (9_000, 9_000);
+        assert!(!between(&[1, 2, 14, 15], 100, Some(pace.clone())));
+        pace.passed[60] = 1_500;
+        assert!(between(&[1, 2, 14, 15], 100, Some(pace)));
+    }
+
+    /// A client's connection to `server` whose segment of 1,400 bytes was acknowledged up to `acked`.
+    fn sent_large(frame: u64, server: [u8; 4], acked: i64) -> FlowRecord {
+        let mut tcp = TcpRecord::default();
+        tcp.side.client.acked = Pos(acked);
+        let large = Brief { seq: Pos::FIRST, ..Brief::datagram(at(1_000), Side::Client, 1_400) };
+        let detail = Detail {
+            totals: PerSide::default(),
+            tcp: Some(Box::new(tcp)),
+            ladder: Ladder { head: vec![large], tail: Vec::new(), between: 0 },
+            icmp: Vec::new(),
+        };
+        let id = FlowId { source: 0, frame: FrameNo(frame) };
+        let (client, server) = (Endpoint::new([192, 168, 1, 2].into(), 40_000), Endpoint::new(server.into(), 443));
+        FlowRecord::from(Flow { id, client, server, detail: detail.into(), ..Flow::default() })
+    }
+
+    fn standing(flows: &[FlowRecord], weigh: impl Fn(&Scene<'_>, &mut Weigh) -> bool) -> (bool, Vec<&'static str>) {
+        let labels = vec![None; flows.len()];
+        let kin = Kin { flows, labels: &labels, index: Arc::new(Index::of(flows)) };
+        let scene = Scene { flow: &flows[0], label: None, kin: &kin, source: &SourceFacts::default() };
+        let mut w = Weigh::default();
+        let clear = weigh(&scene, &mut w);
+        (clear, w.innocent.iter().filter(|i| i.stands).map(|i| i.cause).collect())
+    }
+
+    /// A hello of 1,400 bytes went into a tunnel in front of one server; that others had received as much was taken for proof that this one does.
+    #[test]
+    fn what_arrives_elsewhere_passed_no_tunnel_in_front_of_this_server() {
+        let own = sent_large(1, [203, 0, 113, 9], 1);
+        let path = |other| standing(&[own.clone(), other], |scene, w| weigh_path_mtu(scene, Side::Client, 1_400, w));
+        assert_eq!(path(sent_large(2, [198, 51, 100, 7], 1_401)), (false, vec!["path-MTU black hole"]));
+        assert_eq!(path(sent_large(2, [203, 0, 113, 200], 1_401)), (true, vec![]));
+        assert_eq!(path(sent_large(2, [203, 0, 113, 200], 1)), (false, vec!["path-MTU black hole"]), "it did not arrive there either");
+    }
+
+    /// Connections that carried as much as each other and then rested in a NAT for longer than it remembers all died alike.
+    #[test]
+    fn a_connection_that_rested_may_have_been_forgotten() {
+        let rested = |ms: i64| {
+            let mut flow = sent_large(1, [203, 0, 113, 9], 1);
+            let mut tcp = TcpRecord::default();
+            tcp.side.server.last_packet = Some(at(1_000));
+            tcp.side.client.unanswered.first = Some(at(1_000 + ms));
+            flow.tcp = Some(Box::new(tcp));
+            standing(&[flow], weigh_mapping)
+        };
+        assert_eq!(rested(40_000), (false, vec!["lost NAT mapping"]));
+        assert_eq!(rested(10_000), (true, vec![]));
+    }
+
+    /// A machine was down for seven seconds; what it had served under other names before and after was taken for proof that it was up.
+    #[test]
+    fn what_went_well_before_and_after_says_nothing_of_the_time_between() {
+        let around = |meanwhile| Around {
+            other_name: Control::counted("same_server_other_name", 2, 2),
+            same_name: Control::new("same_server_same_name"),
+            other_server: Control::new("same_name_other_server"),
+            alive: Control::counted("same_client_meanwhile", 1, 1),
+            address: Control::counted("same_server_meanwhile", 2, meanwhile),
+            returned: Control::new("same_client_returned"),
+        };
+        let dead = |meanwhile| {
+            standing(&[sent_large(1, [203, 0, 113, 9], 1_401)], |scene, w| weigh_dead(scene, &around(meanwhile), Side::Client, w)).1
+        };
+        assert_eq!(dead(0), vec!["dead or overloaded server"]);
+        assert_eq!(dead(1), Vec::<&str>::new());
     }
 
     /// Two downloads froze eleven seconds apart (freeze_16k, mid): the first client's FINs and the server's answers to them went on until the

@@ -177,6 +177,8 @@ pub struct LabelFacts {
     pub margin_db: Option<i16>,
     /// Nobody answered: what the flow was meant for, and not more. This is what blocking looks like.
     pub attempt: bool,
+    /// The server stands in a network of the service's owner, which rents it from nobody.
+    pub own_network: bool,
     /// Frame with which the evidence was enough to call it possible.
     pub since: FrameNo,
 }

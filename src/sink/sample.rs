@@ -110,6 +110,7 @@ pub fn label(id: &str, circumvention: bool) -> Label {
         total_db: 33,
         margin_db: Some(53),
         attempt: false,
+        own_network: false,
         since: FrameNo(4),
     })
 }

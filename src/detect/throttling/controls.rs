@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::plateau::Plateau;
-use super::queue::Queue;
+use super::queue::{Losses, Queue};
 use super::rank;
 use super::series::{Series, Window};
 use crate::model::flow::FlowId;
@@ -17,6 +17,8 @@ const FASTER: f64 = 3.0;
 const FASTER_TOKENS: f64 = 1.5;
 /// A rate counts as reached if it was kept this long.
 const KEPT: f64 = 0.2;
+/// What one limit hits, it hits alike: a neighbour that lost or waited less than this share is not held by it.
+const SPARED: f64 = 0.25;
 /// How long before and after a plateau other flows still tell of the line.
 const AROUND: Span = Span::from_secs(10);
 
@@ -60,6 +62,7 @@ impl Controls {
         let speaks = |l: &Lane<'_>| l.pace.total() + l.pace.before >= SPEAKS;
         c.own = group.iter().filter(|l| speaks(l)).map(|l| (l.flow.id, mean(l))).take(RATES_MAX).collect();
         let mut neighbours: Vec<Lane<'_>> = Vec::new();
+        let (own_losses, own_queue) = (Losses::of(group), Queue::of(group, p.rate));
         // As near as what is compared is long.
         let around = AROUND.max(p.to.since(p.from));
         // Whoever pauses lets a bucket fill up, and what goes then is fast for a moment.
@@ -98,8 +101,11 @@ impl Controls {
             if l.flow.server.ip == first.flow.server.ip && matches!(names, (Some(a), Some(b)) if a != b) {
                 c.same_server += 1;
                 c.same_server_fast += u32::from(fast);
-                c.same_server_meanwhile += u32::from(meanwhile);
-                neighbours.push(*l);
+                // A line that both share gives one of them more than the other, and drops or delays both.
+                if meanwhile && spared(l, &queue, &own_losses, &own_queue) {
+                    c.same_server_meanwhile += 1;
+                    neighbours.push(*l);
+                }
             }
         }
         c.faster = then_faster;
@@ -120,6 +126,14 @@ impl Controls {
         let rates = |v: &[(FlowId, f64)]| v.iter().map(|r| r.1).collect::<Vec<_>>();
         rank::chance_slower(&rates(&self.own), &rates(&self.others))
     }
+}
+
+/// What drops or delays a target does so to this lane far less.
+fn spared(l: &Lane<'_>, queue: &Queue, target: &Losses, target_queue: &Queue) -> bool {
+    let lost = Losses::of(std::slice::from_ref(l)).share();
+    let waited = queue.usual - queue.base;
+    lost <= SPARED * target.share()
+        && (!target_queue.grown() || waited <= f64::max(SPARED * (target_queue.usual - target_queue.base), 10.0))
 }
 
 /// Bytes that `lanes` carried together beyond what one token bucket, or one line, of the plateau's rate could have let through: counted from
@@ -201,4 +215,33 @@ fn reach_of(l: &Lane<'_>, bytes: &[u32], between: Option<(Time, Time)>) -> f64 {
 pub(super) fn mean(l: &Lane<'_>) -> f64 {
     let life = l.pace.last.since(l.pace.start).as_secs().max(l.pace.width.as_secs());
     l.pace.total() as f64 * 8.0 / life
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::flow::{Flow, FlowRecord};
+    use crate::model::pace::Pace;
+    use crate::model::side::{PerSide, Side};
+
+    fn flow(packets: u64, lost_before: u32) -> FlowRecord {
+        let pace = Pace { packets, lost_before, largest: 1_500, ..Pace::new(Time::default(), 0, Time::default()) };
+        FlowRecord::from(Flow { pace: PerSide { client: None, server: Some(Box::new(pace)) }, ..Flow::default() })
+    }
+
+    /// Two connections shared the slow line of one server (367 kbit/s, BBR): the one that got more was taken for a name that goes free, and the
+    /// other was likely held.
+    #[test]
+    fn who_loses_as_much_on_the_same_line_does_not_go_free() {
+        let held = flow(300, 100);
+        let target = [Lane::of(&held, None, Side::Server).unwrap()];
+        let (losses, queue) = (Losses::of(&target), Queue::of(&target, 2e5));
+        let free = |packets, lost| {
+            let neighbour = flow(packets, lost);
+            let l = Lane::of(&neighbour, None, Side::Server).unwrap();
+            spared(&l, &Queue::of(&[l], 4e5), &losses, &queue)
+        };
+        assert!(!free(900, 100));
+        assert!(free(900, 5) && free(900, 0));
+    }
 }

@@ -40,7 +40,11 @@ client                        server
     needs: &["at least 60 packets with payload in the direction", "other traffic of the same client in the same direction"],
     innocent: &["lossy line", "congestion", "one bad path to this network", "rate limit that drops"],
     confirm: "Send the same through another network; compare with other addresses behind the same provider.",
-    sources: &["Reports of slowed Telegram, Russia, February 2026: random loss from client to server", "Mathis et al. 1997"],
+    sources: &[
+        "Reports of slowed Telegram, Russia, February 2026: random loss from client to server",
+        "Mathis et al. 1997",
+        "Padhye et al. 1998",
+    ],
 };
 
 /// Fewer packets say nothing of a share.
@@ -49,6 +53,8 @@ const PACKETS: u64 = 60;
 const QUIET: f64 = 0.15;
 /// Other traffic that loses this share says that the line itself is bad, or full.
 const LOSSY_LINE: f64 = 0.05;
+/// Shortest retransmission timer in common use (Linux), seconds.
+const TIMER: f64 = 0.2;
 /// Congestion control keeps loss by congestion well below this.
 const SHARE: f64 = 0.08;
 
@@ -166,6 +172,15 @@ fn asks_for_nothing(lanes: &[Lane<'_>], share: f64) -> bool {
     lost >= 0.4 * share * sent
 }
 
+/// What a sender reaches that so much loss makes wait for its timer again and again (Padhye et al. 1998, equation 31, without the round trips), bit/s.
+fn timers_allow(lanes: &[Lane<'_>], share: f64) -> f64 {
+    let timer = lanes.iter().map(Lane::rtt).fold(f64::INFINITY, f64::min).clamp(TIMER, 2.0);
+    let size = lanes.iter().map(|l| f64::from(l.pace.largest)).fold(0.0, f64::max);
+    let p = share.clamp(1e-6, 1.0);
+    let waits = timer * (3.0 * (3.0 * p / 8.0).sqrt()).min(1.0) * p * (1.0 + 32.0 * p * p);
+    size * 8.0 / waits
+}
+
 fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_>]) -> Option<Finding> {
     let lanes: Vec<Lane<'_>> = group.iter().filter_map(|(f, l)| Lane::of(f, *l, side)).collect();
     let (n, lost) = sum(group.iter().map(|(f, _)| *f), side);
@@ -193,7 +208,7 @@ fn judge_side(scene: &Scene<'_>, side: Side, around: &[Kin<'_>], group: &[Kin<'_
     if !lasting(&lanes) || !asks_for_nothing(&lanes, share) {
         return None;
     }
-    let allowed = queue::loss_allows(&lanes, share);
+    let allowed = queue::loss_allows(&lanes, share).min(timers_allow(&lanes, share));
     let lonely = seen_sent && lone >= 10 && alone >= 0.6 * share;
     let upward = side == Side::Client && share >= 0.2;
     let limited = Plateau::of(&lanes).is_some_and(|p| p.windows >= 10 && p.steady >= 0.8 && p.high - p.low <= 0.15 * p.rate);

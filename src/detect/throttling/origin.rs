@@ -11,6 +11,9 @@
 //! | three such servers slowed down at one moment, at different ages of their flows | the same |
 //! | three such servers are each held to one rate | tariffs seldom agree to a twentieth |
 //!
+//! A network of the service's own has no provider that sells it bandwidth: there a bucket that each drop found empty will do, and is never more
+//! than likely.
+//!
 //! Two servers are not enough: one machine may have two addresses, and two providers to announce them.
 
 use super::lane::{self, Lane};

@@ -10,6 +10,8 @@ use crate::model::time::{Span, Time};
 
 /// Windows this near to the middle one belong to the plateau.
 const NEAR: f64 = 0.15;
+/// Fewer windows than usual must all lie this near to each other.
+const VERY_NEAR: f64 = 0.07;
 /// Share of a plateau's windows that must be near.
 pub(super) const STEADY: f64 = 0.7;
 
@@ -131,7 +133,8 @@ impl Plateau {
     /// Its windows are within a few percent of each other.
     pub fn tight(&self) -> bool {
         let steady = if self.windows >= 24 && self.episodes >= 16 { 0.75 } else { 0.8 };
-        self.windows >= 8 && self.steady >= steady && self.high - self.low <= 0.15 * self.rate
+        let few = self.windows >= 6 && self.steady >= 1.0 && self.high - self.low <= VERY_NEAR * self.rate;
+        few || (self.windows >= 8 && self.steady >= steady && self.high - self.low <= 0.15 * self.rate)
     }
 
     /// Loss that comes at random would let the rate swing; here stretch after stretch has the same.

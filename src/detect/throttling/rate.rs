@@ -44,7 +44,8 @@ rate of new bytes                policing              shaping
     needs: &[
         "10 s of steady demand, or 1 MB",
         "for more than possible: other traffic of the same client meanwhile",
-        "and another name at the same address meanwhile, a capture point between server and limit, or three servers in different places",
+        "and another name at the same address meanwhile, a capture point between server and limit, three servers in different places, or a server in \
+its service's own network",
     ],
     innocent: &[
         "slow or shared line",
@@ -84,10 +85,14 @@ const LOSS_BOUND: f64 = 5.0;
 /// A stream with a pace of its own may lose less than this at random and keep it, unless drops find the bucket empty with this chance.
 const TOLD: f64 = 0.03;
 const TOLD_EMPTY: f64 = 0.58;
+/// Less loss than this says little of what holds a rate; and fewer moments with drops say nothing of a bucket.
+const FEW: f64 = 0.02;
+const MOMENTS: usize = 6;
 /// Share of packets that only a line without room loses of all it carries.
 const FULL_LINE: f64 = 0.1;
-/// Standard deviations that chance hardly strays.
+/// Standard deviations that chance hardly strays, and that nothing but what is meant does.
 const SURELY: f64 = 2.3;
+const BEYOND_DOUBT: f64 = 4.0;
 /// Fewer drops that a receiver of datagrams told of may be chance, if it was heard this often.
 const FEW_TOLD: u64 = 6;
 const ANSWERS: u32 = 24;
@@ -237,8 +242,9 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
     let allowed = queue::loss_allows(&group, if p.fell { p.loss_within(&group) } else { share });
     let mechanism = mechanism(&p, &queue, &losses, share, p.slowed(&group), datagrams)?;
     let service = all.iter().filter(|l| lane::same_target(first, l) || lane::same_service(first, l)).copied().collect();
-    // What little was faster before is what a bucket held: the limit is as old as its first drop.
-    let mild = p.fell && p.before.is_some_and(|b| b <= 2.0 * p.rate);
+    // What little was faster before is what a bucket held: the limit is as old as its first drop. And so it is where nothing was faster before.
+    let mild =
+        if p.fell { p.before.is_some_and(|b| b <= 2.0 * p.rate) } else { lanes.len() == 1 && p.before.is_none_or(|b| b <= EAGER * p.rate) };
     let since = if mild { group.iter().filter_map(Lane::first_drop).min().map_or(p.from, |t| t.min(p.from)) } else { p.from };
     let limited = Plateau { from: since, ..p.clone() };
     let controls = Controls::of(all, lanes, &group, &limited);
@@ -286,8 +292,9 @@ impl Measured<'_> {
         if !controls.others.is_empty() && (controls.fast == 0 || !free) {
             return false;
         }
-        // A line that drops one packet in ten of everything else is full: then this target must be hit apart, or its rate be exact.
-        if controls.dropped >= FULL_LINE && !self.alone_hit() && !self.empties() && !p.one_rate_despite_loss() {
+        // A line that drops one packet in ten of everything else is full: then this target must be hit apart, and harder, or its rate be exact.
+        let apart = (self.alone_hit() && self.share > controls.dropped) || self.empties() || p.one_rate_despite_loss();
+        if controls.dropped >= FULL_LINE && !apart {
             return false;
         }
         // Drops at any moment, as often as others have them: a sender that keeps a rate of its own, on a path that loses some.
@@ -296,11 +303,15 @@ impl Measured<'_> {
         }
         // Loss alone would explain the rate: then it must be this target's alone, or the rate be very even.
         let alone = (controls.meanwhile >= 1 || self.spared(0.25))
-            && self.share >= 0.04
+            && (self.share >= 0.04 || (self.losses.share() >= SCATTERED && self.spared(0.1)))
             && self.spared(0.5)
             && (p.episodes >= 4 || (p.fell && p.drops + p.drops_before >= 10.0))
             && p.windows >= if self.group.len() >= 3 { 4 } else { 5 };
-        if self.by_loss && !alone && (!p.one_rate_despite_loss() || (self.share < 0.02 && p.tokens.is_none())) {
+        // Loss at random does not wait until too much has come; what others lose does not matter where that is beyond doubt, for a line that is full
+        // drops somewhat oftener what comes in bursts.
+        let found = if self.spared(0.25) { SURELY } else { BEYOND_DOUBT };
+        let bucket = controls.meanwhile >= 1 && self.share >= FEW && self.found_empty(found);
+        if self.by_loss && !alone && !bucket && (!p.one_rate_despite_loss() || (self.share < FEW && p.tokens.is_none())) {
             return false;
         }
         // No one rate: only what is ten times slower than all else, and loses all the time.
@@ -420,9 +431,21 @@ impl Measured<'_> {
 
     /// Drops found the bucket empty too often for chance: then it does not matter what others lose.
     fn empties(&self) -> bool {
-        // The mean of so many numbers between 0 and 1 strays so far from one half.
-        let deviation = 12f64.sqrt().recip() / (self.p.episodes.max(1) as f64).sqrt();
-        self.p.tokens.is_some_and(|empty| empty - 0.5 >= SURELY * deviation)
+        self.p.tokens.is_some_and(|empty| strays(empty, self.p.episodes) >= SURELY)
+    }
+
+    /// The same of a bucket of the plateau's rate, where no line was laid through the drops; by so many standard deviations.
+    fn found_empty(&self, deviations: f64) -> bool {
+        let Some(s) = self.during() else { return false };
+        let moments = s.drops.iter().filter(|d| **d > 0.0).count();
+        moments >= MOMENTS && tokens::emptiness(&s, self.p.rate).is_some_and(|empty| strays(empty, moments) >= deviations)
+    }
+
+    /// A policer of this traffic alone, on the way from a network that nobody holds to a tariff: the service's own.
+    pub fn sold_to_nobody(&self) -> bool {
+        let own = |l: &Lane<'_>| lane::known(l.label).is_some_and(|label| label.own_network);
+        let bucket = self.empties() || self.found_empty(SURELY);
+        !self.datagrams && self.mechanism == "policing" && bucket && self.group.iter().all(own)
     }
 
     /// The receiver was heard, so that it could tell what it missed.
@@ -510,6 +533,12 @@ impl Measured<'_> {
             _ => Grade::Likely,
         })
     }
+}
+
+/// By how many standard deviations drops at so many moments found fewer tokens than packets that passed: of the mean of so many numbers between 0
+/// and 1, which is one half by chance.
+fn strays(empty: f64, moments: usize) -> f64 {
+    (empty - 0.5) * (12.0 * moments as f64).sqrt()
 }
 
 /// All went clearly faster in their first second than their part of `rate`.

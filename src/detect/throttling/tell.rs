@@ -25,8 +25,8 @@ pub(super) fn finding(scene: &Scene<'_>, mut m: Measured<'_>, grade: Grade) -> F
     // A significant difference is a proof only if nothing innocent explains it, and that is more than likely.
     let grade = match &elsewhere {
         _ if w.innocent.iter().any(|i| i.stands) => Grade::Possible,
-        Some(e) if e.by_places => grade.min(Grade::Likely),
-        _ => grade,
+        Some(e) if !e.by_places => grade,
+        _ => grade.min(Grade::Likely),
     };
     let claim = Claim {
         rule: CARD.rule,
@@ -235,6 +235,11 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
     server_line(m, elsewhere, w);
     match elsewhere {
         Some(why) => w.excluded(PROVIDER, why),
+        None if m.sold_to_nobody() => w.excluded(
+            PROVIDER,
+            "the address stands in a network of the service's own, which buys no bandwidth by the tariff; and a link that many share, as to its \
+             neighbours, drops whatever comes, where here each drop found a bucket of this rate empty",
+        ),
         None => w.against(
             0.0,
             PROVIDER,

@@ -33,14 +33,20 @@ struct Down {
     asks: Vec<(f64, f64)>,
     /// Bytes after which it is done.
     size: f64,
+    /// It stands in a network of its service's own.
+    own: bool,
 }
 
 impl Down {
     fn from(server: &'static str, name: &'static str) -> Self {
-        Self { server, name, service: None, ttl: 54, rtt_ms: 40, asks: vec![(0.2, 18.0)], size: f64::MAX }
+        Self { server, name, service: None, ttl: 54, rtt_ms: 40, asks: vec![(0.2, 18.0)], size: f64::MAX, own: false }
     }
     fn of(mut self, service: &'static str) -> Self {
         self.service = Some(service);
+        self
+    }
+    fn at_home(mut self) -> Self {
+        self.own = true;
         self
     }
     fn over(mut self, rtt_ms: i64, ttl: u8) -> Self {
@@ -196,7 +202,7 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
         Tap::Client => Vantage::Client,
         Tap::Before { .. } => Vantage::Mid,
     };
-    let label = |id: &str| {
+    let label = |id: &str, own_network| {
         Label::from(LabelFacts {
             id: id.into(),
             title: id.into(),
@@ -210,10 +216,11 @@ fn run(downs: &[Down], buckets: &[Bucket], tap: Tap) -> Capture {
             total_db: 30,
             margin_db: None,
             attempt: false,
+            own_network,
             since: FrameNo(1),
         })
     };
-    Capture { flows, labels: downs.iter().map(|d| d.service.map(label)).collect(), source }
+    Capture { flows, labels: downs.iter().map(|d| d.service.map(|id| label(id, d.own))).collect(), source }
 }
 
 fn judge(c: &Capture) -> Vec<Finding> {
@@ -383,4 +390,14 @@ fn what_a_bucket_let_through_at_first_was_no_time_without_a_limit() {
     let (f, _) = one(&found);
     let t = f.throttle.as_deref().unwrap();
     assert_eq!(t.scope, Scope::Targeted, "{:?} {:?}", t.before, f.evidence);
+}
+
+#[test]
+fn a_network_of_its_own_has_no_provider() {
+    let video = || Down::from("157.240.1.1", "video.example").of("meta");
+    let judged = |d: Down, bucket: Bucket| judge(&run(&with_others(vec![d]), &[bucket], Tap::Client));
+    let found = judged(video().at_home(), policer(&[0], true, 1e6));
+    let (f, grade) = one(&found);
+    assert_eq!((f.mechanism, grade, stands(f)), ("policing", Grade::Likely, vec![]));
+    assert_eq!(one(&judged(video(), policer(&[0], true, 1e6))).1, Grade::Possible, "a tenant may be held by his hoster");
 }
