@@ -288,7 +288,7 @@ pub struct PairArgs {
     /// JSON Lines on standard output, and nothing else there
     #[arg(long)]
     pub json: bool,
-    /// Also write KIND to PATH; kinds: jsonl
+    /// Also write KIND to PATH; kinds: jsonl, jsonl-series, html
     #[arg(long, value_name = "KIND=PATH")]
     pub out: Vec<String>,
     /// Add or override services
@@ -318,6 +318,9 @@ pub struct PairArgs {
     /// Print more: all facts and the innocent causes weighed
     #[arg(short, long)]
     pub verbose: bool,
+    /// Also show findings about ways around blocking
+    #[arg(long)]
+    pub show_circumvention: bool,
 }
 
 /// An address or a prefix.
@@ -342,6 +345,7 @@ impl From<&PairArgs> for AnalyzeArgs {
             color: p.color,
             quiet: p.quiet,
             verbose: p.verbose,
+            show_circumvention: p.show_circumvention,
             fronts: Fronts(PerTap { a: p.a_has.clone(), b: p.b_has.clone() }),
             ..Self::default()
         }

@@ -180,8 +180,12 @@ pub fn pairable(args: &PairArgs) -> Result<(), Wrong> {
             return Err(Wrong(format!("{}: pair reads each capture twice and takes two files", path.display())));
         }
     }
-    match args.out.iter().find(|o| !o.starts_with("jsonl=")) {
-        Some(other) => Err(Wrong(format!("--out {other}: pair writes jsonl only"))),
+    let can = |out: &&String| OUT_KINDS.iter().any(|k| k.pair && out.split_once('=').is_some_and(|(kind, _)| kind == k.name));
+    match args.out.iter().find(|o| !can(o)) {
+        Some(other) => {
+            let kinds: Vec<&str> = OUT_KINDS.iter().filter(|k| k.pair).map(|k| k.name).collect();
+            Err(Wrong(format!("--out {other}: pair writes KIND=PATH with one of the kinds {}", kinds.join(", "))))
+        }
         None => Ok(()),
     }
 }

@@ -101,11 +101,27 @@ fn exit_codes_and_refusals() {
     assert_eq!(run(&["pair", &a, &b]).0, Some(0));
     let (code, _, said) = run(&["pair", "-", &b]);
     assert!(code == Some(2) && said.contains("reads each capture twice"), "{said}");
-    assert!(run(&["pair", &a]).0 == Some(2) && run(&["pair", "--out", "html=x", &a, &b]).0 == Some(2));
+    assert_eq!(run(&["pair", &a]).0, Some(2));
+    let (code, _, said) = run(&["pair", "--out", "pcapng=x", &a, &b]);
+    assert!(code == Some(2) && said.contains("one of the kinds jsonl, jsonl-series, html"), "{said}");
     let (code, _, said) = run(&["pair", "--b-has", "example.org", &a, &b]);
     assert!(code == Some(2) && said.contains("an address or a prefix"), "{said}");
     let (code, _, said) = run(&["pair", &a, "gone.pcap"]);
     assert!(code == Some(3) && said.contains("gone.pcap"), "{said}");
+}
+
+#[test]
+fn the_verdict_is_on_the_screen_while_a_file_is_written_too() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("pair-out");
+    std::fs::create_dir_all(&dir).unwrap();
+    let (a, b) = (end("pair-rewritten", 'a'), end("pair-rewritten", 'b'));
+    for kind in ["jsonl", "html"] {
+        let file = dir.join(kind);
+        let (code, out, _) = run(&["pair", "--out", &format!("{kind}={}", file.display()), &a, &b]);
+        assert!(code == Some(0) && out.contains("1 finding between the two points: 1 confirmed"), "{kind}: {out}");
+        let written = std::fs::read_to_string(file).unwrap();
+        assert!(written.contains("pair.rewritten"), "{kind}: {written:.300}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Consumers that are not ours read the records: a JSON Schema validator the JSON Lines of every case, DuckDB the questions' answers and the Zeek log.
+//! Consumers that are not ours read the records: a JSON Schema validator the JSON Lines of every case, DuckDB the questions' answers and the Zeek log,
+//! a reader of Zeek's logs the Zeek log of every case.
 #![allow(missing_docs)]
 
 mod support;
@@ -54,7 +55,10 @@ fn every_record_of_every_case_fits_the_schema() {
     for case in cases::all() {
         all.push_str(&analyse(&cases::input(&case))[0]);
     }
-    all.push_str(&pair("pair-rewritten"));
+    let cases = std::fs::read_dir(cases::root()).unwrap().map(|d| d.unwrap().file_name().into_string().unwrap());
+    let pairs: Vec<String> = cases.filter(|n| n.starts_with("pair-")).collect();
+    assert!(pairs.len() > 8, "{pairs:?}");
+    pairs.iter().for_each(|name| all.push_str(&pair(name)));
     std::fs::write(&records_file, &all).unwrap();
     let count: Value = serde_json::from_str(&said(&python(&py, "validate.py", &[&schema_file, &records_file]))).unwrap();
     for kind in schema::TYPES {
@@ -122,36 +126,132 @@ fn duckdb_answers_the_usual_questions() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
-#[test]
-fn duckdb_reads_the_zeek_log_and_both_forms_agree() {
-    let Some(py) = tools::python("duckdb") else { return };
-    let dir = support::scratch("readers-zeek");
+/// Rows of `conn.log` as DuckDB reads it, and how many of them are the same in both forms.
+fn rows_in_duckdb(py: &Path, dir: &Path, tsv: &str, json: &str) -> Output {
     let mut columns = String::new();
     for (name, kind) in COLUMNS {
         let sql = match kind {
             "time" | "interval" => "DOUBLE",
             "count" | "port" => "UBIGINT",
+            "bool" => "BOOLEAN",
             _ => "VARCHAR",
         };
         let _ = write!(columns, "{}'{name}': '{sql}'", if columns.is_empty() { "" } else { ", " });
     }
-    for name in ["rst-on-path-tls", "dns-race", "clean-messengers", "ip-icmp-prohibited"] {
+    let (tsv_file, json_file, sql) = (dir.join("conn.log"), dir.join("conn.json"), dir.join("q.sql"));
+    std::fs::write(&tsv_file, tsv).unwrap();
+    std::fs::write(&json_file, json).unwrap();
+    let same: Vec<String> = COLUMNS
+        .iter()
+        .filter(|(_, kind)| *kind != "set[string]")
+        .map(|(name, kind)| match *kind {
+            "time" | "interval" => {
+                format!("coalesce(abs(t.\"{name}\" - j.\"{name}\") < 2e-6, t.\"{name}\" IS NULL AND j.\"{name}\" IS NULL)")
+            }
+            _ => format!("t.\"{name}\" IS NOT DISTINCT FROM j.\"{name}\""),
+        })
+        .collect();
+    let read = format!(
+        "CREATE OR REPLACE TABLE t AS FROM read_csv('{}', delim = '\\t', comment = '#', header = false, nullstr = '-', quote = '', escape = '', auto_detect = false, strict_mode = true, columns = {{{columns}}});
+         CREATE OR REPLACE TABLE j AS FROM read_json('{}', format = 'newline_delimited', columns = {{{columns}}});
+         SELECT (SELECT count(*) FROM t) AS rows, count(*) AS same FROM t JOIN j ON t.uid = j.uid WHERE {};",
+        tsv_file.display(),
+        json_file.display(),
+        same.join(" AND ")
+    );
+    std::fs::write(&sql, read).unwrap();
+    python(py, "duck.py", &[Path::new("none"), &sql])
+}
+
+/// A cell of the first row of `conn.log` written anew.
+fn with_cell(tsv: &str, column: &str, to: &str) -> String {
+    let at = COLUMNS.iter().position(|c| c.0 == column).unwrap();
+    let mut lines: Vec<String> = tsv.lines().map(str::to_owned).collect();
+    let row = lines.iter().position(|l| !l.starts_with('#')).unwrap();
+    let mut cells: Vec<&str> = lines[row].split('\t').collect();
+    cells[at] = to;
+    lines[row] = cells.join("\t");
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn duckdb_reads_the_zeek_log_and_both_forms_agree() {
+    let Some(py) = tools::python("duckdb") else { return };
+    let dir = support::scratch("readers-zeek");
+    for name in ["rst-on-path-tls", "dns-race", "clean-messengers", "ip-icmp-prohibited", "phone-pktap"] {
         let [jsonl, tsv, json] = analyse(&cases::input(&cases::root().join(name)));
-        let (tsv_file, json_file, sql) = (dir.join("conn.log"), dir.join("conn.json"), dir.join("q.sql"));
-        std::fs::write(&tsv_file, &tsv).unwrap();
-        std::fs::write(&json_file, &json).unwrap();
-        let read = format!(
-            "CREATE OR REPLACE TABLE t AS FROM read_csv('{}', delim = '\\t', comment = '#', header = false, nullstr = '-', quote = '', escape = '', auto_detect = false, columns = {{{columns}}});
-             CREATE OR REPLACE TABLE j AS FROM read_json('{}', format = 'newline_delimited', columns = {{{columns}}});
-             SELECT (SELECT count(*) FROM t) AS rows, count(*) AS same FROM t JOIN j ON t.uid = j.uid AND t.\"id.resp_p\" = j.\"id.resp_p\"
-                 AND t.conn_state = j.conn_state AND t.orig_pkts = j.orig_pkts AND abs(t.ts - j.ts) < 1e-6 AND t.verdict IS NOT DISTINCT FROM j.verdict;",
-            tsv_file.display(),
-            json_file.display()
-        );
-        std::fs::write(&sql, read).unwrap();
-        let answer: Value = serde_json::from_str(said(&python(&py, "duck.py", &[Path::new("none"), &sql])).trim()).unwrap();
         let flows = jsonl.lines().filter(|l| l.starts_with("{\"type\":\"flow\"")).count() as u64;
-        assert_eq!(answer, serde_json::json!([{"rows": flows, "same": flows}]), "{name}");
+        let want = serde_json::json!([{"rows": flows, "same": flows}]);
+        let answer = |tsv: &str| {
+            let out = rows_in_duckdb(&py, &dir, tsv, &json);
+            out.status.success().then(|| serde_json::from_slice::<Value>(&out.stdout).unwrap())
+        };
+        assert_eq!(answer(&tsv), Some(want.clone()), "{name}");
+        // What is broken does not pass.
+        for (column, to) in
+            [("history", "ShR"), ("resp_bytes", "many"), ("service", "a\tb"), ("conn_state", "-"), ("duration", "9.5"), ("local_orig", "2")]
+        {
+            assert_ne!(answer(&with_cell(&tsv, column, to)), Some(want.clone()), "{name}: {column} = {to}");
+        }
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_reader_of_zeek_logs_finds_what_the_records_say() {
+    let Some(py) = tools::python("parsezeeklogs") else { return };
+    let dir = support::scratch("readers-zeek-types");
+    let (tsv_file, json_file) = (dir.join("conn.log"), dir.join("conn.json"));
+    let read = |tsv: &str, json: &str| {
+        std::fs::write(&tsv_file, tsv).unwrap();
+        std::fs::write(&json_file, json).unwrap();
+        python(&py, "zeek.py", &[&tsv_file, &json_file])
+    };
+    for case in cases::all() {
+        let [jsonl, tsv, json] = analyse(&cases::input(&case));
+        if !json.is_empty() {
+            let rows: Vec<Value> = serde_json::from_str(&said(&read(&tsv, &json))).unwrap();
+            let flows = jsonl.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()).filter(|r| r["type"] == "flow");
+            let flows: Vec<Value> = flows.collect();
+            assert_eq!(rows.len(), flows.len(), "{case:?}");
+            for (row, flow) in rows.iter().zip(&flows) {
+                for (column, path) in [
+                    ("flow_id", "/id"),
+                    ("community_id", "/community_id"),
+                    ("id.orig_h", "/client/ip"),
+                    ("id.orig_p", "/client/port"),
+                    ("id.resp_h", "/server/ip"),
+                    ("id.resp_p", "/server/port"),
+                    ("orig_pkts", "/packets/c2s"),
+                    ("resp_ip_bytes", "/bytes/s2c"),
+                    ("outcome", "/outcome"),
+                    ("service_guess", "/service/id"),
+                    ("app_name", "/owner"),
+                ] {
+                    let want = flow.pointer(path).unwrap_or(&Value::Null);
+                    assert_eq!(&row[column], want, "{case:?}: {column} of {}", flow["id"]);
+                }
+                // Unset where nothing lasted, as in Zeek.
+                assert_eq!(row["duration"].is_null(), row["orig_bytes"].is_null(), "{row}");
+                assert!(row["tunnel_parents"].is_null() && row["local_orig"].is_boolean(), "{row}");
+            }
+        }
+    }
+    // It can say no: a column too few, a number that is none, a header that names other columns, a separator in a value.
+    let [_, tsv, json] = analyse(&cases::input(&cases::root().join("rst-on-path-tls")));
+    assert!(read(&tsv, &json).status.success());
+    let short: String =
+        tsv.lines().map(|l| if l.starts_with('#') { l.to_owned() } else { l.rsplit_once('\t').unwrap().0.to_owned() } + "\n").collect();
+    for spoiled in [
+        short,
+        with_cell(&tsv, "orig_pkts", "few"),
+        with_cell(&tsv, "history", "a\tb"),
+        with_cell(&tsv, "conn_state", "(empty)"),
+        tsv.replace("conn_state\tlocal_orig", "local_orig\tconn_state"),
+        tsv.replace("#types\ttime", "#types\tstring"),
+        tsv.replace("#path\tconn", "#path\tdns"),
+    ] {
+        assert!(spoiled != tsv && !read(&spoiled, &json).status.success(), "{spoiled}");
     }
     std::fs::remove_dir_all(&dir).unwrap();
 }

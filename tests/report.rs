@@ -86,6 +86,38 @@ fn read(page: &str) -> Read {
     read
 }
 
+/// Holds a page to everything that must be true of any.
+fn sound(at: &str, page: &str) {
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("</html>\n"), "{at}: {page:.200}");
+    // What follows is the run's own complaint on standard error.
+    let page = page.split_inclusive("</html>\n").next().unwrap();
+    let read = read(page);
+    assert_eq!(read.wrong, Vec::<String>::new(), "{at}");
+    for e in &read.elements {
+        assert!(ELEMENTS.contains(&&**e), "{at}: <{e}>");
+    }
+    let mut ids = BTreeSet::new();
+    for (element, key, value) in &read.attributes {
+        assert!(!key.starts_with("on") && !["src", "srcset", "style", "action", "data"].contains(&&**key), "{at}: <{element} {key}>");
+        if key == "id" {
+            assert!(ids.insert(value.as_str()), "{at}: two elements are called {value}");
+        }
+    }
+    for (element, key, value) in read.attributes.iter().filter(|(_, k, _)| k == "href" || k == "aria-labelledby") {
+        let to = if key == "href" { value.strip_prefix('#') } else { Some(value.as_str()) };
+        assert!(to.is_some_and(|to| ids.contains(to)), "{at}: <{element} {key}={value}> leads nowhere");
+    }
+    assert!(!page.contains("url("), "{at}: the page asks for something");
+    assert!(!page.chars().any(|c| c != '\n' && text::treacherous(c)), "{at}");
+    assert_eq!(read.elements.iter().filter(|e| *e == "h1").count(), 1, "{at}");
+    // Every picture has a name and a description, every table a caption.
+    let count = |e: &str| read.elements.iter().filter(|x| *x == e).count();
+    assert_eq!(count("svg"), read.attributes.iter().filter(|(e, k, v)| e == "svg" && k == "role" && v == "img").count(), "{at}");
+    assert_eq!((count("svg"), count("table")), (count("desc"), count("caption")), "{at}");
+    // Every picture comes with its numbers.
+    assert_eq!(read.text.matches("Numbers as a table").count(), count("svg"), "{at}");
+}
+
 #[test]
 fn every_report_is_well_formed_closed_and_harmless() {
     for case in support::cases::all() {
@@ -96,35 +128,52 @@ fn every_report_is_well_formed_closed_and_harmless() {
                 page.contains("Nothing could be analysed.") && page.contains("so nothing can be said") && !page.contains("No interference");
             assert!(said, "{at}: {page}");
         }
-        assert!(page.starts_with("<!DOCTYPE html>") && page.contains("</html>\n"), "{at}: {page:.200}");
-        // What follows is the run's own complaint on standard error.
-        let page = page.split_inclusive("</html>\n").next().unwrap();
-        let read = read(page);
-        assert_eq!(read.wrong, Vec::<String>::new(), "{at}");
-        for e in &read.elements {
-            assert!(ELEMENTS.contains(&&**e), "{at}: <{e}>");
-        }
-        let mut ids = BTreeSet::new();
-        for (element, key, value) in &read.attributes {
-            assert!(!key.starts_with("on") && !["src", "srcset", "style", "action", "data"].contains(&&**key), "{at}: <{element} {key}>");
-            if key == "id" {
-                assert!(ids.insert(value.as_str()), "{at}: two elements are called {value}");
-            }
-        }
-        for (element, key, value) in read.attributes.iter().filter(|(_, k, _)| k == "href" || k == "aria-labelledby") {
-            let to = if key == "href" { value.strip_prefix('#') } else { Some(value.as_str()) };
-            assert!(to.is_some_and(|to| ids.contains(to)), "{at}: <{element} {key}={value}> leads nowhere");
-        }
-        assert!(!page.contains("url("), "{at}: the page asks for something");
-        assert!(!page.chars().any(|c| c != '\n' && text::treacherous(c)), "{at}");
-        assert_eq!(read.elements.iter().filter(|e| *e == "h1").count(), 1, "{at}");
-        // Every picture has a name and a description, every table a caption.
-        let count = |e: &str| read.elements.iter().filter(|x| *x == e).count();
-        assert_eq!(count("svg"), read.attributes.iter().filter(|(e, k, v)| e == "svg" && k == "role" && v == "img").count(), "{at}");
-        assert_eq!((count("svg"), count("table")), (count("desc"), count("caption")), "{at}");
-        // Every picture comes with its numbers.
-        assert_eq!(read.text.matches("Numbers as a table").count(), count("svg"), "{at}");
+        sound(at, &page);
     }
+}
+
+/// The report of two captures compared.
+fn pair(name: &str, args: &[&str]) -> String {
+    let ends = ["a.pcap", "b.pcap"].map(|f| support::cases::root().join(name).join(f));
+    let out = Command::new(cargo_bin!("tamperscope")).arg("pair").args(args).args(["--out", "html=-"]).args(ends).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn two_captures_compared_are_told_in_a_report_too() {
+    let cases = std::fs::read_dir(support::cases::root()).unwrap().map(|d| d.unwrap().file_name().into_string().unwrap());
+    let mut pairs = 0;
+    for name in cases.filter(|n| n.starts_with("pair-")) {
+        sound(&name, &pair(&name, &[]));
+        pairs += 1;
+    }
+    assert!(pairs > 8, "{pairs}");
+    let page = read(&pair("pair-rewritten", &[])).text;
+    for part in [
+        "1 finding between the two points: 1 confirmed",
+        "A packet left one point and arrived at the other as something else",
+        "At A: packets between client A and 13.248.3.142:443",
+        "At B: packets between client A and 13.248.3.142:443",
+        "B alone finds nothing",
+        "Open A in Wireshark",
+        "Open B in Wireshark",
+        "What these two captures cannot show",
+        "pair.rewritten",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let page = read(&pair("pair-policed", &[])).text;
+    for part in ["Bytes over time at A", "Bytes over time at B", "dashed: ", "From A to B over time", "From B to A over time"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let page = read(&pair("pair-syn-refused", &["--b-has", "149.154.167.6"])).text;
+    for part in ["At B: nothing.", "B recorded every packet of 149.154.167.6"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(read(&pair("pair-syn-refused", &[])).text.contains("--b-has 149.154.167.6, if B recorded"));
+    let page = read(&pair("pair-unrelated", &[])).text;
+    assert!(page.contains("Nothing can be said") && !page.contains("nothing was injected"), "{page}");
 }
 
 #[test]
@@ -232,6 +281,37 @@ fn the_picture_in_the_readme_is_small() {
 
 /// Shows a page in Chromium; `None`, said aloud, where there is none.
 fn browse(name: &str, page: &str) -> Option<Output> {
+    let out = chromium(name, page, &["--dump-dom"])?;
+    assert!(!out.stdout.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    Some(out)
+}
+
+/// How many pages a page is printed on.
+fn sheets(name: &str, page: &str) -> Option<usize> {
+    let to = scratch("report-print").join(format!("{name}.pdf"));
+    chromium(name, page, &["--no-pdf-header-footer", &format!("--print-to-pdf={}", to.display())])?;
+    let pdf = std::fs::read(to).unwrap();
+    let of = |mark: &[u8]| pdf.windows(mark.len()).filter(|w| *w == mark).count();
+    Some(of(b"/Type /Page") - of(b"/Type /Pages"))
+}
+
+#[test]
+fn the_numbers_behind_the_pictures_are_printed_too() {
+    let page = report(&[&case("rst-on-path-tls")]);
+    let Some(all) = sheets("whole", &page) else { return };
+    let mut without = String::new();
+    let mut rest = page.as_str();
+    while let Some((before, after)) = rest.split_once("<details>") {
+        without.push_str(before);
+        rest = after.split_once("</details>").unwrap().1;
+    }
+    without.push_str(rest);
+    let few = sheets("without", &without).unwrap();
+    assert!(all > few, "{all} sheets with the tables and {few} without");
+}
+
+/// Runs Chromium on a page.
+fn chromium(name: &str, page: &str, args: &[&str]) -> Option<Output> {
     let browser = ["chromium", "chromium-browser", "google-chrome"]
         .iter()
         .find(|b| Command::new(b).arg("--version").output().is_ok_and(|o| o.status.success()));
@@ -245,8 +325,8 @@ fn browse(name: &str, page: &str) -> Option<Output> {
     let profile = format!("--user-data-dir={}", dir.join(format!("profile-{name}")).display());
     let mut command = Command::new(browser);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000", &profile]);
-    let out = command.arg("--dump-dom").arg(format!("file://{}", path.display())).output().unwrap();
-    assert!(out.status.success() && !out.stdout.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    let out = command.args(args).arg(format!("file://{}", path.display())).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     Some(out)
 }
 
@@ -256,12 +336,12 @@ fn console(out: &Output) -> Vec<String> {
 
 #[test]
 fn a_browser_shows_it_without_a_word_on_the_console() {
-    for name in ["hostile-names", "rst-on-path-tls", "throttle-policed", "media-cut"] {
-        let page = report(&[&case(name)]);
+    let all = ["hostile-names", "rst-on-path-tls", "throttle-policed", "media-cut"].map(|name| (name, report(&[&case(name)])));
+    for (name, page) in all.into_iter().chain([("pair-rewritten", pair("pair-rewritten", &[]))]) {
         let Some(out) = browse(name, &page) else { return };
         assert_eq!(console(&out), Vec::<String>::new(), "{name}");
         let dom = String::from_utf8(out.stdout).unwrap();
-        assert!(dom.contains("<title>What the network did: in.pcap") && dom.contains("</footer>"), "{name}: {dom:.300}");
+        assert!(dom.contains("<title>") && dom.contains("</footer>"), "{name}: {dom:.300}");
         // The browser built the elements that were written, and no others.
         let (wrote, built) = (read(&page), read(&dom));
         assert_eq!(built.elements, wrote.elements, "{name}");

@@ -61,9 +61,11 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
     };
     // From between the points it came if it was quicker than any packet to the other point and back, or if the other point would have seen it.
     let seen = if fast || said { LIKELY } else { CONFIRMED };
-    if chance > seen && trips.is_none() {
+    // What was quicker than any packet to the other point and back came from between, whatever that point recorded.
+    if chance > seen && !fast {
         return None;
     }
+    let covered = questions > 0 && view.kept_before(s, tap, first.item.d.ts);
     let ttl = beyond_by_ttl(view, up, &answers);
     // An error that the other capture has not may be one of which it recorded too little to know the flow.
     if unheard && !fast && !said {
@@ -97,19 +99,34 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
     let mut claim = Claim::new(rule, kind, mechanism, Direction::S2c, first.item.d.ts);
     claim.grade = grade;
     let frames: Vec<_> = answers.iter().take(16).map(|f| (tap, f.item.d.frame)).collect();
-    claim.fact(
-        format!("{} reached {}, but neither it nor the question it answers was ever at {}", inject::what(&answers), tap.name(), up.name()),
-        format!("{} packets of this flow at {}, none at {}", mine.len() + theirs.len(), tap.name(), up.name()),
-        "the server answers what reaches it",
-        &frames,
-    );
-    let asked_frames: Vec<_> = asked.iter().map(|i| (tap, i.d.frame)).take(8).collect();
-    claim.fact(
-        format!("the question did not arrive at {}", up.name()),
-        format!("{} packets sent", mine.len()),
-        "it arrives",
-        &asked_frames,
-    );
+    let question_word = if first.sort == Sort::Error { "the packet it quotes" } else { "the question it answers" };
+    if covered {
+        claim.fact(
+            format!("{} reached {}, but neither it nor {question_word} was ever at {}", inject::what(&answers), tap.name(), up.name()),
+            format!("{} packets of this flow at {}, none at {}", mine.len() + theirs.len(), tap.name(), up.name()),
+            "the server answers what reaches it",
+            &frames,
+        );
+    } else {
+        claim.fact(
+            format!("{} reached {} while {} was not recording", inject::what(&answers), tap.name(), up.name()),
+            format!("{} packets of this flow at {}", mine.len() + theirs.len(), tap.name()),
+            "",
+            &frames,
+        );
+    }
+    if covered {
+        let asked_frames: Vec<_> = asked.iter().map(|i| (tap, i.d.frame)).take(8).collect();
+        claim.fact(
+            format!("{question_word} did not arrive at {}", up.name()),
+            format!("{} packets sent", mine.len()),
+            "it arrives",
+            &asked_frames,
+        );
+    }
+    if let Some((from, words)) = inject::refused(view, s, &answers, tap).filter(|_| first.sort == Sort::Error) {
+        claim.fact("the error says who refuses", format!("{from}: {words}"), "", &frames);
+    }
     if fast {
         let expected = match trips {
             Some(t) if !timed => format!("{} in {} exchanges with this server, the server's own time taken off", t.range(), t.n),

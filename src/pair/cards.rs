@@ -6,13 +6,11 @@ const NEEDS: &[&str] =
     &["captures of the same connections at two places, recorded at the same time", "few losses in the captures themselves"];
 
 /// All of them.
-pub static CARDS: [Card; 4] = [
+pub static CARDS: [Card; 5] = [
     Card {
         rule: "pair.injected",
         kind: Kind::RstInjection,
-        mechanisms: &[
-            "on_path", "on_syn", "fin", "late", "body", "redirect", "race", "sinkhole", "nxdomain", "icmp", "alert", "data", "datagram",
-        ],
+        mechanisms: &["on_path", "on_syn", "fin", "late", "body", "redirect", "race", "sinkhole", "nxdomain", "alert", "data", "datagram"],
         claim: "A packet reached one capture point and was never sent past the other, from where it claims to come.",
         ladder: "\
 A (client)          ?          B (server)
@@ -28,10 +26,28 @@ A (client)          ?          B (server)
             "another way that avoids the other point",
             "the server itself stands between the points",
             "another server with this address, or a resolver's cache between the points",
-            "no route to this address",
         ],
         confirm: "Open both captures with the two filters: the packet is in one only, and in the other its sender goes on as if it had not sent it.",
         sources: &["Weaver, Sommer, Paxson: Detecting Forged TCP Reset Packets, NDSS 2009", "RFC 9293"],
+    },
+    Card {
+        rule: "pair.refused",
+        kind: Kind::IpBlocking,
+        mechanisms: &["icmp"],
+        claim: "What left one point for the other was refused between them: it never arrived, and an ICMP error that quotes it came back, which the other point did not send.",
+        ladder: "\
+A (client)       router        B (server)
+  | SYN ------------> X           |   not in B
+  | <-- ICMP, quoting it          |   not in B, and not from beyond B: nothing there can quote it",
+        needs: NEEDS,
+        innocent: &[
+            "the other capture missed the packet",
+            "another way that avoids the other point",
+            "the server itself stands between the points",
+            "no route to this address",
+        ],
+        confirm: "The packet quoted is in one capture only. Trace the path to the address and to others behind the same point, and compare which router answers.",
+        sources: &["RFC 792", "RFC 1812, section 5.2.7.1 (codes 9, 10, 13: prohibited)", "RFC 4443, section 3.1 (codes 1, 5, 6)"],
     },
     Card {
         rule: "pair.rewritten",

@@ -124,6 +124,19 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
             break;
         }
     }
+    let overtook = |f| proof::overtook(view, lane, f, up).map(|(n, times)| (f, n, times));
+    if proofs.n == 0
+        && let Some((f, n, times)) = found.iter().take(16).find_map(overtook)
+    {
+        claim.fact(
+            format!("had {} sent it after all else, it would have overtaken a packet on its way to {}", up.name(), far_tap.name()),
+            format!("it came before {} with {} bytes at position {}", n.d.flags, n.d.len, n.pos),
+            format!("packets come in the order they left, as {times} did, or hardly later"),
+            &[(up, n.d.frame), (far_tap, f.item.d.frame)],
+        );
+        // That none of so many did bounds how often one does (rule of three).
+        proofs.unless_missed(false, 3.0 / times as f64);
+    }
     for f in found.iter().take(16) {
         if let Some(early) = proof::too_early(view, s, f, side, up) {
             claim.fact(
@@ -176,6 +189,11 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         claim.fact("its TTL is none that packets of this sender have here", ttls, own, &frames);
         proofs.chance *= 0.05;
     }
+    if sort == Sort::Error
+        && let Some((from, words)) = refused(view, s, &found, far_tap)
+    {
+        claim.fact("the error says who refuses", format!("{from}: {words}"), "", &frames);
+    }
     // A closed port answers with an error too, and of those a capture that cuts or misses packets may know none.
     if sort == Sort::Error && proofs.n == 0 && (!whole || ledger.errors == 0) {
         return None;
@@ -201,6 +219,27 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
     let mut out = claim.about(view, s);
     out.chance = (proofs.n == 0).then_some(proofs.chance);
     Some(out)
+}
+
+/// A router's refusal: who sent it, and what it says.
+pub fn refused(view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], tap: Tap) -> Option<(String, &'static str)> {
+    let (flow, _) = claim::record(view, s, tap)?;
+    let seen = flow.icmp.iter().find(|i| found.iter().any(|f| f.item.d.frame == i.at.frame))?;
+    let words = match (seen.version, seen.kind, seen.code) {
+        (4, 3, 0) => "network unreachable",
+        (4, 3, 1) => "host unreachable",
+        (4, 3, 2) => "protocol unreachable",
+        (4, 3, 3) | (6, 1, 4) => "port unreachable",
+        (4, 3, 9) => "communication with the network is administratively prohibited",
+        (4, 3, 10) => "communication with the host is administratively prohibited",
+        (4, 3, 13) | (6, 1, 1) => "communication is administratively prohibited",
+        (6, 1, 0) => "no route to the destination",
+        (6, 1, 3) => "address unreachable",
+        (6, 1, 5) => "the source address failed a policy",
+        (6, 1, 6) => "the route to the destination rejects",
+        _ => return None,
+    };
+    Some((seen.from.to_string(), words))
 }
 
 /// Strangers in words.
@@ -245,7 +284,7 @@ pub fn name(
             if !refusal(first.item.d.seq, first.item.d.ack == 1) {
                 return None;
             }
-            (rule, Kind::IpBlocking, "icmp")
+            ("pair.refused", Kind::IpBlocking, "icmp")
         }
         Sort::Data if rewritten => (rule, Kind::PacketRewriting, "payload"),
         Sort::Data if &first.item.d.first == b"HTTP" => {

@@ -40,8 +40,9 @@ pub struct Ledger {
     pub errors: u64,
     /// A capture has resets at all, in whatever direction: it was not told to leave them out.
     pub has_resets: PerTap<bool>,
-    /// Servers that both captures know, with protocol and port as each has them: how many flows both have, and how many conversations one has alone.
-    servers: HashMap<(Proto, Endpoint), (u32, u32)>,
+    /// Servers, with protocol and port, as each capture has them: how many flows the other has too, and how many conversations it has alone. A server has
+    /// clients that never pass the other point; that says nothing of those that do.
+    servers: HashMap<(Tap, Proto, Endpoint), (u32, u32)>,
     /// Per client at A and B: flows both captures have, and all flows with a packet towards the other point.
     clients: HashMap<(Tap, IpAddr), (u32, u32)>,
     /// Servers of flows that both captures have, as each names them.
@@ -74,7 +75,7 @@ impl Ledger {
                 if s.both() {
                     l.reached.insert((tap, f.server.ip));
                 }
-                let e = l.servers.entry((f.proto, f.server)).or_default();
+                let e = l.servers.entry((tap, f.proto, f.server)).or_default();
                 e.0 += u32::from(s.both());
                 e.1 += u32::from(!s.both() && talked(f));
             }
@@ -180,15 +181,16 @@ impl Ledger {
             return Some(Expected::Said(net));
         }
         // Where a conversation passed one point only, flows to this server are spread over several ways.
-        match self.servers.get(&(f.proto, f.server)) {
+        match self.servers.get(&(tap, f.proto, f.server)) {
             Some((both, 0)) if *both > 0 => return Some(Expected::Server(*both)),
             Some((1.., _)) => return None,
             _ => {}
         }
         let (both, all) = self.clients.get(&(tap, f.client.ip)).copied()?;
-        let servers = self.servers.values().filter(|n| n.0 > 0).count();
+        let shared = || self.servers.iter().filter(|(k, n)| k.0 == tap && n.0 > 0).map(|(k, _)| k);
+        let servers = shared().count();
         // It records this protocol, to this port, at all.
-        let kin = self.servers.iter().any(|(k, n)| k.0 == f.proto && k.1.port == f.server.port && n.0 > 0);
+        let kin = shared().any(|k| k.1 == f.proto && k.2.port == f.server.port);
         (kin && servers >= 2 && both >= 2 && both * 20 >= all * 19).then_some(Expected::Everything(both))
     }
 }

@@ -79,7 +79,7 @@ pub fn compare(stories: [&Story; 2], tapes: [&Tape; 2], fronts: &Fronts) -> Pair
         |s: &view::Strand<'_>, side: Side| !bitten(s) && !rewritten.contains(&(s.flow.a.map(|f| f.id), Some(Direction::from_side(side))));
     let mut dropped = dropped::judge(&view, &ledger, &arrivals, &may);
     if a.dropped == 0 && b.dropped == 0 {
-        let held = throttled::judge(&view);
+        let held = throttled::judge(&view, &ledger);
         // A bucket that is empty when a connection ends closes nothing.
         let same = |d: &PairFinding, h: &PairFinding| {
             h.finding.direction == d.finding.direction && d.finding.flows.iter().all(|id| h.finding.flows.contains(id))

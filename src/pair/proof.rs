@@ -117,7 +117,7 @@ pub fn forged_beyond(lane: &Lane<'_>) -> bool {
 /// Something the supposed sender sent after this packet that it would not have sent had it sent this packet.
 pub fn went_on<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>, up: Tap) -> Option<&'v Item<'a>> {
     let least = view.least_at_far(up, f.item.d.ts);
-    let most = view.overtaken(up).map(|most| Span::from_nanos(most.nanos().saturating_add(OVERTAKEN.nanos())));
+    let most = view.overtaken(up).map(|(most, _)| Span::from_nanos(most.nanos().saturating_add(OVERTAKEN.nanos())));
     let later = |n: &Item<'_>, arrived: Option<&Item<'_>>| {
         let left_later = least.is_some_and(|least| n.d.ts > left_by(least, f.item.d.ts));
         // It came later than any packet of that size came behind one that left after it.
@@ -146,6 +146,19 @@ pub fn went_on<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>
     }
     let at = |i: usize| arrived.get(i).copied().flatten().and_then(|j| lane.far.get(j));
     lane.near.iter().enumerate().find(|(i, n)| contradicts(n) && later(n, at(*i))).map(|(_, n)| n)
+}
+
+/// A packet its supposed sender would not have sent after this one, that came after it and clearly later than any that was overtaken: either the sender
+/// went on, or this one overtook it. With the packet, of how many that came in their order that is known.
+pub fn overtook<'v, 'a>(view: &View<'_>, lane: &'v Lane<'a>, f: &Stranger<'_, '_>, up: Tap) -> Option<(&'v Item<'a>, usize)> {
+    if !matches!(f.sort, Sort::Reset) {
+        return None;
+    }
+    let (most, times) = view.overtaken(up)?;
+    let at = f.item.d.ts.plus(most).plus(JITTER);
+    let contradicts = |n: &Item<'_>| n.d.what == What::Tcp && !n.d.flags.rst() && !n.d.flags.syn();
+    let (near, _) = lane.both().find(|(n, came)| contradicts(n) && came.d.ts > at)?;
+    Some((near, times))
 }
 
 /// How much too early the packet was at the far point to answer what it acknowledges, with the frame that brought that to the near point, or that left

@@ -382,6 +382,65 @@ fn an_answer_sooner_than_its_swallowed_question_can_arrive_is_proved() {
 }
 
 #[test]
+fn an_answer_sooner_than_the_way_is_proved_although_the_other_capture_had_ended() {
+    // Few packets, so that absence alone would say little; B's last is that of 600 ms.
+    let case = |took: f64| {
+        let mut late = Talk::new(1, 4_003);
+        late.only_a.push(packet(Side::Client, 900.0, SYN, 0, 0, b""));
+        late.only_a.push(Digest { ttl: 60, ..packet(Side::Server, 900.0 + took, RST | ACK, 0, 1, b"") });
+        pair(&[Talk::new(1, 4_001).handshake(0.0).chat(100.0, 20), Talk::new(2, 4_002).handshake(5.0).chat(105.0, 20), late])
+    };
+    let p = case(12.0);
+    let f = &one(&p).finding;
+    assert_eq!((f.mechanism, f.grade), ("on_syn", Grade::Confirmed));
+    let says: Vec<&str> = f.evidence.iter().map(|e| &*e.says).collect();
+    assert!(says[0].contains("while B was not recording") && !says.iter().any(|s| s.contains("did not arrive")), "{says:?}");
+    // As late as one from beyond B it proves nothing.
+    assert!(case(70.0).findings.is_empty(), "{:#?}", case(70.0).findings);
+}
+
+#[test]
+fn a_server_with_clients_beyond_the_other_point_is_known_all_the_same_and_counted_once() {
+    let mut others = Talk::new(1, 50_001).handshake(500.0).chat(600.0, 8);
+    // Its own numbers: the same ones under another port would be a translator's.
+    others.only_b = others.both.drain(..).map(|d| Digest { seq: d.seq.wrapping_add(9_000_000), ..d }).collect();
+    let mut t = Talk::new(1, 4_003);
+    t.only_a.push(packet(Side::Client, 1_500.0, SYN, 0, 0, b""));
+    t.only_a.push(Digest { ttl: 60, ..packet(Side::Server, 1_512.0, RST | ACK, 0, 1, b"") });
+    let p = pair(&background().into_iter().chain([others, t]).collect::<Vec<_>>());
+    let f = &one(&p).finding;
+    assert_eq!((f.mechanism, f.grade), ("on_syn", Grade::Confirmed));
+    assert!(f.innocent.iter().any(|i| i.why == "this server's other connections, 1, passed both points"), "{:#?}", f.innocent);
+}
+
+#[test]
+fn a_reset_that_would_have_overtaken_the_servers_data_is_proved_where_nothing_overtakes() {
+    let case = |ever: bool| {
+        let mut all = background();
+        // The answer took 15 ms longer than the fastest: the server may have reset in between, had the reset overtaken it.
+        let mut t = Talk::new(3, 4_003).handshake(1_000.0);
+        t.both.push(packet(Side::Client, 1_070.0, ACK, 1, 1, &[6; 50]));
+        let answer = packet(Side::Server, 1_115.0, ACK, 1, 51, &[7; 40]);
+        t.only_b.push(answer);
+        t.only_a.push(Digest { ts: Time::from_nanos(1_160 * MS), ttl: 64 - HOPS, ..answer });
+        t.only_a.push(Digest { ttl: 61, ..reset(1_150.0, 1) });
+        all.push(t);
+        if ever {
+            let late = all[1].both.iter().position(|d| d.side == Side::Server && d.len > 0).unwrap();
+            let d = all[1].both.remove(late);
+            all[1].only_b.push(d);
+            all[1].only_a.push(Digest { ts: d.ts.plus(Span::from_nanos(WAY + 25 * MS)), ttl: d.ttl - HOPS, ..d });
+        }
+        pair(&all)
+    };
+    let p = case(false);
+    let f = &one(&p).finding;
+    assert_eq!(f.grade, Grade::Confirmed);
+    assert!(f.evidence.iter().any(|e| e.says.contains("overtaken")), "{:#?}", f.evidence);
+    assert!(case(true).findings.iter().all(|f| f.finding.grade < Grade::Confirmed), "{:#?}", case(true).findings);
+}
+
+#[test]
 fn a_reset_among_later_data_is_not_the_server_going_back() {
     // The server gave up: its reset answers what arrived, at a lower position than its last data, which B's capture missed.
     let mut t = Talk::new(3, 4003).handshake(1_000.0).chat(1_100.0, 2);

@@ -6,6 +6,7 @@
 use super::align::Near;
 use super::claim::{self, Claim};
 use super::digest::What;
+use super::ledger::Ledger;
 use super::view::View;
 use crate::model::finding::{Control, Direction, Kind};
 use crate::model::frame::FrameNo;
@@ -72,7 +73,7 @@ impl Group {
 }
 
 /// Judges all groups of both directions.
-pub fn judge(view: &View<'_>) -> Vec<PairFinding> {
+pub fn judge(view: &View<'_>, ledger: &Ledger) -> Vec<PairFinding> {
     let mut out = Vec::new();
     if view.clock.offset.is_none() {
         return out;
@@ -81,7 +82,7 @@ pub fn judge(view: &View<'_>) -> Vec<PairFinding> {
         for side in Side::BOTH {
             let groups = groups(view, up, side);
             for (i, _) in groups.iter().enumerate() {
-                out.extend(limited(view, &groups, i, up, side));
+                out.extend(limited(view, ledger, &groups, i, up, side));
             }
         }
     }
@@ -172,7 +173,7 @@ impl Load {
     }
 }
 
-fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -> Option<PairFinding> {
+fn limited(view: &View<'_>, ledger: &Ledger, groups: &[Group], own: usize, up: Tap, side: Side) -> Option<PairFinding> {
     let g = groups.get(own)?;
     let (from, to) = (g.packets.first()?.at, g.packets.last()?.at);
     let from = groups.iter().filter_map(|g| g.packets.first()).map(|p| p.at).min().unwrap_or(from);
@@ -192,7 +193,11 @@ fn limited(view: &View<'_>, groups: &[Group], own: usize, up: Tap, side: Side) -
     let others_share = (others_lost as f64 + 1.0) / (others_n as f64 + 2.0);
     let loss_bins: Vec<usize> = g.packets.iter().filter(|p| p.lost).filter(idle).map(|p| total.bin(p.at)).collect();
     let waits = waits(g, &total);
+    // Nobody acknowledges datagrams: a capture that misses packets which others are known to have reached it with has lost these alike.
+    let missed = ledger.into[up.other()];
+    let missed_share = missed.missed as f64 / (missed.seen + missed.missed).max(1) as f64;
     let lossy = lost >= LOST_MIN
+        && missed_share * RARER <= share
         && runs >= RUNS_MIN
         && share >= SHARE_MIN
         && others_share * RARER <= share

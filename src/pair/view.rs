@@ -273,10 +273,9 @@ impl<'a> View<'a> {
         self.hops[up]
     }
 
-    /// By how much a packet leaving `up` may come before an earlier one of its flow, where enough of them were seen to tell.
-    pub fn overtaken(&self, up: Tap) -> Option<Span> {
-        let (most, n) = self.overtaken[up];
-        (n >= ORDERED_MIN).then_some(most)
+    /// By how much a packet leaving `up` may come before an earlier one of its flow, and by how many that is known; where enough were seen to tell.
+    pub fn overtaken(&self, up: Tap) -> Option<(Span, usize)> {
+        Some(self.overtaken[up]).filter(|(_, n)| *n >= ORDERED_MIN)
     }
 
     /// Whether a capture runs from one of its moments to another.

@@ -128,16 +128,23 @@ pub struct OutKind {
     pub name: &'static str,
     /// One sentence for the usage text.
     pub says: &'static str,
+    /// It can show two captures compared.
+    pub pair: bool,
     /// Makes the sink that writes to `path`. What the user wants to see is in the style; outputs for machines show everything and ignore it.
     pub open: fn(&std::path::Path, &human::Style) -> io::Result<Box<dyn Sink>>,
 }
 
 /// All kinds of `--out`. A new output is one file and one line here.
 pub const OUT_KINDS: &[OutKind] = &[
-    OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", open: jsonl::open },
-    OutKind { name: "jsonl-series", says: "JSON Lines with the time series of busy flows", open: jsonl::open_with_series },
-    OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", open: pcapng::open },
-    OutKind { name: "zeek", says: "Zeek's conn.log with our columns behind its own, in a file or directory", open: zeek::open },
-    OutKind { name: "zeek-json", says: "the same as JSON", open: zeek::open_json },
-    OutKind { name: "html", says: "a report for people, in one file", open: html::open },
+    OutKind { name: "jsonl", says: "one JSON object a line (see `tamperscope schema`)", pair: true, open: jsonl::open },
+    OutKind { name: "jsonl-series", says: "JSON Lines with the time series of busy flows", pair: true, open: jsonl::open_with_series },
+    OutKind { name: "pcapng", says: "the capture itself, with the findings as comments on its packets", pair: false, open: pcapng::open },
+    OutKind {
+        name: "zeek",
+        says: "Zeek's conn.log with our columns behind its own, in a file or directory",
+        pair: false,
+        open: zeek::open,
+    },
+    OutKind { name: "zeek-json", says: "the same as JSON", pair: false, open: zeek::open_json },
+    OutKind { name: "html", says: "a report for people, in one file", pair: true, open: html::open },
 ];

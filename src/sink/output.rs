@@ -1,6 +1,7 @@
 //! Where sinks write: files that appear complete or not at all, and pipes whose reader may go away.
 
 use super::{RunInfo, Sink};
+use crate::model::pair::Pairing;
 use crate::model::piece::Piece;
 use crate::model::pulse::Pulse;
 use crate::model::story::{End, Story};
@@ -150,6 +151,9 @@ impl<S: Sink> Sink for UntilClosed<S> {
     }
     fn piece(&mut self, piece: &Piece<'_>) -> io::Result<()> {
         self.unless_closed(|s| s.piece(piece))
+    }
+    fn pair(&mut self, pairing: &Pairing, ends: [&Story; 2]) -> io::Result<()> {
+        self.unless_closed(|s| s.pair(pairing, ends))
     }
     fn finish(&mut self, end: &End) -> io::Result<()> {
         self.unless_closed(|s| s.finish(end))

@@ -1,7 +1,7 @@
 //! Two captures compared: the additions to JSON Lines, and the verdict for people.
 
 use super::filter;
-use super::human::{Paint, Style};
+use super::human::{Paint, Style, is_circumvention};
 use super::json::Json;
 use super::jsonl;
 use super::text::{self, counted, percent};
@@ -190,26 +190,15 @@ pub fn verdict(style: &Style, p: &Pairing, stories: [&Story; 2]) -> Vec<String> 
         out.extend(wrapped(style, 2, &format!("Cannot show {}: {}", c.claim, c.why)));
     }
     out.push(String::new());
-    if both(p) == 0 {
-        out.push(style.paint(Paint::Bold, "Nothing can be said: no connection was seen at both points."));
-    } else if p.findings.is_empty() {
-        out.push(
-            style
-                .paint(Paint::Bold, "Between the two points nothing was injected, changed, dropped or held back that these captures show."),
-        );
-    } else {
-        let n = |g| p.findings.iter().filter(|f| f.finding.grade == g).count();
-        let grades = [Grade::Confirmed, Grade::Likely, Grade::Possible].map(|g| (n(g), g.name()));
-        let parts: Vec<String> = grades.iter().filter(|g| g.0 > 0).map(|g| format!("{} {}", g.0, g.1)).collect();
-        out.push(
-            style.paint(
-                Paint::Bold,
-                &format!("{} between the two points: {}", counted(p.findings.len() as u64, "finding"), parts.join(", ")),
-            ),
-        );
-    }
-    for f in &p.findings {
+    let shown = shown(style, p, stories);
+    let hidden = p.findings.len() - shown.len();
+    out.push(style.paint(Paint::Bold, &answer(p, &shown)));
+    for f in shown {
         out.extend(finding(style, f, stories));
+    }
+    if hidden > 0 {
+        let n = counted(hidden as u64, "finding");
+        out.extend(wrapped(style, 0, &format!("Left out: {n} about ways around blocking (--show-circumvention shows them)")));
     }
     if !p.not_between.is_empty() {
         out.push(String::new());
@@ -221,7 +210,29 @@ pub fn verdict(style: &Style, p: &Pairing, stories: [&Story; 2]) -> Vec<String> 
     out
 }
 
-fn clock(p: &Pairing) -> String {
+/// Findings to show: those about ways around blocking only if asked for.
+pub fn shown<'p>(style: &Style, p: &'p Pairing, stories: [&Story; 2]) -> Vec<&'p PairFinding> {
+    let around = |f: &PairFinding| stories.iter().any(|s| is_circumvention(&f.finding, s));
+    p.findings.iter().filter(|f| style.show_circumvention || !around(f)).collect()
+}
+
+/// The answer in a sentence, with the findings that are shown.
+pub fn answer(p: &Pairing, shown: &[&PairFinding]) -> String {
+    if both(p) == 0 {
+        return "Nothing can be said: no connection was seen at both points.".to_owned();
+    }
+    if p.findings.is_empty() {
+        return "Between the two points nothing was injected, changed, dropped or held back that these captures show.".to_owned();
+    }
+    let n = |g| shown.iter().filter(|f| f.finding.grade == g).count();
+    let grades = [Grade::Confirmed, Grade::Likely, Grade::Possible].map(|g| (n(g), g.name()));
+    let parts: Vec<String> = grades.iter().filter(|g| g.0 > 0).map(|g| format!("{} {}", g.0, g.1)).collect();
+    let sep = if parts.is_empty() { "" } else { ": " };
+    format!("{} between the two points{sep}{}", counted(shown.len() as u64, "finding"), parts.join(", "))
+}
+
+/// How many flows both have, and how the clocks stand.
+pub fn clock(p: &Pairing) -> String {
     let flows = format!("{} seen at both points", counted(both(p) as u64, "flow"));
     match p.clock.offset {
         Some(offset) => {
@@ -273,9 +284,7 @@ fn finding(style: &Style, p: &PairFinding, stories: [&Story; 2]) -> Vec<String> 
     for e in &p.ends {
         out.extend(wrapped(style, 2, &e.says));
     }
-    for need in &f.needs {
-        // Typed as it stands here.
-        let need = t.ip.map_or_else(|| (*need).to_owned(), |ip| need.replace("ADDRESS (the target's)", &ip.to_string()));
+    for need in needs(p) {
         out.extend(wrapped(style, 2, &format!("To settle it: {need}")));
     }
     for (tap, frames) in [(Tap::A, &f.frames), (Tap::B, &p.frames_b)] {
@@ -286,6 +295,13 @@ fn finding(style: &Style, p: &PairFinding, stories: [&Story; 2]) -> Vec<String> 
         }
     }
     out
+}
+
+/// What would settle it, options as they can be typed.
+pub fn needs(p: &PairFinding) -> Vec<String> {
+    let ip = p.finding.target.ip.map(|ip| ip.to_string());
+    let typed = |need: &&str| ip.as_ref().map_or_else(|| (*need).to_owned(), |ip| need.replace("ADDRESS (the target's)", ip));
+    p.finding.needs.iter().map(typed).collect()
 }
 
 fn fact(e: &Evidence, frames_b: &[FrameNo]) -> String {

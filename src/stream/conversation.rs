@@ -87,9 +87,15 @@ impl Conversation {
             return brief;
         }
         if seg.flags.rst() {
+            let before = self.record.resets.iter().rfind(|r| r.packet.side == side).map(|r| r.packet.seq_raw);
             self.reset(side, &brief, seg);
             self.answer(side.peer());
-            self.history.add(side, 'r');
+            match (seg.flags.syn(), seg.flags.fin()) {
+                (_, true) => self.history.add(side, 'i'),
+                (true, _) => self.history.add(side, 'q'),
+                _ if before.is_some_and(|at| at != brief.seq_raw) => self.history.again(side, 'r'),
+                _ => self.history.add(side, 'r'),
+            }
             return brief;
         }
         self.note_after_reset(side, &brief);
@@ -786,19 +792,14 @@ impl Conversation {
 
     fn letters(&mut self, side: Side, seg: &Segment<'_>, brief: &Brief) {
         let f = seg.flags;
-        if f.syn() {
-            self.history.add(side, if f.ack() { 'h' } else { 's' });
-            if f.fin() {
-                self.history.add(side, 'q');
-            }
-        }
-        if seg.len > 0 && !brief.marked(mark::RETRANSMIT) {
-            self.history.add(side, 'd');
-        } else if f.ack() && !f.syn() && !f.fin() && seg.len == 0 {
-            self.history.add(side, 'a');
-        }
-        if f.fin() {
-            self.history.add(side, 'f');
+        match (f.syn(), f.fin()) {
+            (true, true) => self.history.add(side, 'q'),
+            (true, false) => self.history.add(side, if f.ack() { 'h' } else { 's' }),
+            // Zeek writes one letter a packet.
+            (false, true) => self.history.add(side, 'f'),
+            _ if seg.len > 0 && !brief.marked(mark::RETRANSMIT) => self.history.add(side, 'd'),
+            _ if f.ack() && seg.len == 0 => self.history.add(side, 'a'),
+            _ => {}
         }
     }
 

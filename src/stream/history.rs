@@ -37,6 +37,11 @@ impl History {
                 self.once[side] |= bit;
             }
         }
+        self.again(side, letter);
+    }
+
+    /// Writes a letter whether it was written before or not.
+    pub fn again(&mut self, side: Side, letter: char) {
         if self.letters.len() < MAX {
             self.letters.push(if side == Side::Client { letter.to_ascii_uppercase() } else { letter });
         }

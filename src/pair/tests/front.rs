@@ -115,6 +115,8 @@ fn a_prohibition_is_proved_by_the_word_on_two_flows_and_a_missing_route_is_none(
     // B has no ICMP error at all: only the missing question counts, and one packet may be missed.
     assert_eq!(grades(&code(13, 1)), [Grade::Likely]);
     assert_eq!(grades(&code(13, 2)), [Grade::Confirmed]);
+    // Nobody need have forged that: it is told as a refusal.
+    assert_eq!(one(&code(13, 2)).finding.rule, "pair.refused");
     let p = code(1, 2);
     assert_eq!(grades(&p), [Grade::Possible]);
     assert!(one(&p).finding.innocent.iter().any(|i| i.stands && i.cause == "no route to this address"), "{:#?}", p.findings);

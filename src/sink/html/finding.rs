@@ -87,15 +87,16 @@ pub fn body(f: &Finding, around: &Around<'_>) -> Markup {
             div {
                 (because(&f.evidence))
                 (unless(&f.innocent))
-                (controls(&f.control))
-                (needs(f))
+                (controls(&f.control, "Comparable flows in the same capture"))
+                (needs_list(&f.needs))
             }
         }
         (check(f, &flows, around))
     }
 }
 
-fn server(flow: &FlowRecord, mask: &Mask) -> String {
+/// Address and port of a flow's server.
+pub fn server(flow: &FlowRecord, mask: &Mask) -> String {
     let ip = mask.of(flow.server.ip);
     if ip.contains(':') { format!("[{ip}]:{}", flow.server.port) } else { format!("{ip}:{}", flow.server.port) }
 }
@@ -129,7 +130,8 @@ fn because(evidence: &[Evidence]) -> Markup {
     }
 }
 
-fn unless(innocent: &[Innocent]) -> Markup {
+/// Innocent causes, those that still stand first.
+pub fn unless(innocent: &[Innocent]) -> Markup {
     let list = |stands: bool| innocent.iter().filter(move |i| i.stands == stands);
     let one = |i: &Innocent, word: &str, class: &str| {
         html! { li { span class=(class) { (word) } " " b { (i.cause) } ": " bdi { (text::cut(&i.why, SENTENCE_MAX, false)) } } }
@@ -148,7 +150,8 @@ fn unless(innocent: &[Innocent]) -> Markup {
     }
 }
 
-fn controls(control: &[Control]) -> Markup {
+/// What it was compared with, in a table with this caption.
+pub fn controls(control: &[Control], caption: &str) -> Markup {
     let begin = |c: &Control| {
         let some: Vec<String> = c.flows.iter().take(FRAMES_MAX).map(|id| id.frame.0.to_string()).collect();
         let more = if c.flows.len() > some.len() || c.n as usize > c.flows.len() && !some.is_empty() { ", …" } else { "" };
@@ -161,10 +164,10 @@ fn controls(control: &[Control]) -> Markup {
     html! {
         h4 { "Controls" }
         @if rows.is_empty() {
-            p { "The capture holds no connections to compare with." }
+            p { "There are no connections to compare with." }
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Controls" {
-                (draw::table("Comparable flows in the same capture", &["against", "#compared", "#undisturbed", "first frames"], &rows))
+                (draw::table(caption, &["against", "#compared", "#undisturbed", "first frames"], &rows))
             }
             @if control.iter().any(|c| c.flows.len() > c.n as usize) {
                 p.dim { "Counted for one of this finding's flows at a time; the frames are those of all." }
@@ -173,17 +176,18 @@ fn controls(control: &[Control]) -> Markup {
     }
 }
 
-fn needs(f: &Finding) -> Markup {
+/// What would settle it.
+pub fn needs_list(needs: &[impl AsRef<str>]) -> Markup {
     html! {
-        @if !f.needs.is_empty() {
+        @if !needs.is_empty() {
             h4 { "What would settle it" }
-            ul { @for need in &f.needs { li { (*need) } } }
+            ul { @for need in needs { li { (need.as_ref()) } } }
         }
     }
 }
 
 /// How far the claim may be taken.
-const fn hedge(grade: Grade) -> &'static str {
+pub const fn hedge(grade: Grade) -> &'static str {
     match grade {
         Grade::Confirmed => "",
         Grade::Likely => "Likely: ",
@@ -198,8 +202,9 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
     let own: HashSet<FlowId> = f.flows.iter().copied().collect();
     let clients: HashSet<IpAddr> = flows.iter().map(|x| x.client.ip).collect();
     let packets = |most: usize| {
-        let (client, server) = best.map(|flow| (around.mask.of(flow.client.ip), server(flow, around.mask)))?;
-        best.map(|flow| ladder::figure(flow, &frames, story.source.quality.vantage, &client, &server, most))
+        let flow = best?;
+        let title = format!("Packets between {} and {}", around.mask.of(flow.client.ip), server(flow, around.mask));
+        Some(ladder::figure(&title, flow, &frames, story.source.quality.vantage, most))
     };
     let mut out: Vec<Markup> = Vec::new();
     if f.kind != Kind::Throttling {
@@ -211,7 +216,7 @@ fn pictures(f: &Finding, flows: &[&FlowRecord], best: Option<&FlowRecord>, aroun
     }
     if f.kind == Kind::Throttling {
         let side = speed::side(f, flows);
-        out.extend(speed::sequence(f, flows));
+        out.extend(speed::sequence("Bytes over time", f, flows));
         out.extend(speed::goodputs(lanes(f, flows, &own, side, around), side, f.throttle.as_deref().and_then(|t| t.p)));
         out.extend(packets(ladder::ROWS_FEW));
     }

@@ -29,9 +29,8 @@ enum Row<'a> {
     Gap(u64),
 }
 
-/// The ladder of one flow as a figure. `frames` are those the finding rests on, `client` and `server` what stands for the two ends,
-/// `most` how many packets to draw.
-pub fn figure(flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, client: &str, server: &str, most: usize) -> Markup {
+/// The ladder of one flow as a figure with this title. `frames` are those the finding rests on, `most` how many packets to draw.
+pub fn figure(title: &str, flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, most: usize) -> Markup {
     let rows = rows(flow, frames, most);
     let tap = match vantage {
         Vantage::Client => CLIENT + 32.0,
@@ -42,7 +41,6 @@ pub fn figure(flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, c
     let height = top + ROW * rows.len() as f64 + 8.0;
     let hits = rows.iter().filter(|r| hit(r, frames)).count();
     let more = frames.len().saturating_sub(hits);
-    let title = format!("Packets between {client} and {server}");
     let says = format!(
         "Time runs downwards, in seconds since the first packet. The dot is where the capture saw the packet{}; what is beyond it must be inferred. Marked ◆, with a thick arrow: {} of the evidence{}.",
         match vantage {
@@ -71,7 +69,7 @@ pub fn figure(flow: &FlowRecord, frames: &BTreeSet<FrameNo>, vantage: Vantage, c
             (arrow(flow, row, top + ROW * i as f64, tap, hit(row, frames)))
         }
     };
-    draw::figure(&title, &says, height, &inside, &table(flow, &rows, frames))
+    draw::figure(title, &says, height, &inside, &table(flow, &rows, frames))
 }
 
 fn hit(row: &Row<'_>, frames: &BTreeSet<FrameNo>) -> bool {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `page` | head, summary, captures, services, rules |
 //! | `finding` | one finding as a page |
+//! | `pair` | two captures compared |
 //! | `ladder` | its packets between client, tap and server |
 //! | `timeline` | connections over time, legs of calls |
 //! | `speed` | bytes over time with the inferred rate, goodput against others |
@@ -20,6 +21,7 @@ use super::human::{Style, Told};
 use super::output::{NewFile, Output};
 use super::{RunInfo, Sink, text};
 use crate::model::finding::{Card, Finding};
+use crate::model::pair::{Pairing, PerTap};
 use crate::model::story::{End, Story};
 use maud::{Markup, html};
 use std::cmp::Reverse;
@@ -32,6 +34,7 @@ mod ladder;
 mod marks;
 mod mask;
 mod page;
+mod pair;
 mod speed;
 #[cfg(test)]
 mod tests;
@@ -53,6 +56,8 @@ pub struct Html<W: Output> {
     /// Heading and page of each finding told, while it is among the surest.
     pages: Vec<Option<(String, String)>>,
     sources: Vec<String>,
+    /// The report of two captures compared, in place of all that: its title and body.
+    pair: Option<(String, String)>,
 }
 
 /// The sink behind `--out html=PATH`; `-` is standard output.
@@ -67,7 +72,7 @@ impl<W: Output> Html<W> {
     /// Writes to `out`. Of the style only `show_circumvention` and `verbose` (show clients' addresses) matter.
     pub fn new(out: W, style: Style) -> Self {
         let mask = mask::Mask::new(style.verbose);
-        Self { out, style, run: RunInfo::default(), told: Told::default(), mask, pages: Vec::new(), sources: Vec::new() }
+        Self { out, style, run: RunInfo::default(), told: Told::default(), mask, pages: Vec::new(), sources: Vec::new(), pair: None }
     }
 
     fn card(&self, rule: &str) -> Option<&'static Card> {
@@ -126,6 +131,18 @@ impl<W: Output> Sink for Html<W> {
         Ok(())
     }
 
+    fn pair(&mut self, pairing: &Pairing, ends: [&Story; 2]) -> io::Result<()> {
+        let stories = PerTap { a: ends[0], b: ends[1] };
+        // Once for each capture to see whose addresses will be shown, and once without them.
+        for story in ends {
+            self.mask.draft(&pair::Both { pairing, stories, mask: &self.mask, style: &self.style, run: &self.run }.body());
+            self.mask.learn(story);
+        }
+        let both = pair::Both { pairing, stories, mask: &self.mask, style: &self.style, run: &self.run };
+        self.pair = Some((both.title(), self.mask.seal(&both.body())));
+        Ok(())
+    }
+
     fn failed(&mut self, path: &str, why: &str) -> io::Result<()> {
         self.told.failed.push((path.to_owned(), why.to_owned()));
         Ok(())
@@ -133,6 +150,11 @@ impl<W: Output> Sink for Html<W> {
 
     fn finish(&mut self, end: &End) -> io::Result<()> {
         self.mask.close();
+        if let Some((title, body)) = self.pair.take() {
+            self.open(&title)?;
+            self.out.write_all(body.as_bytes())?;
+            return self.close();
+        }
         let shown = self.shown();
         let found: Vec<_> = shown.iter().filter_map(|i| self.told.findings.get(*i)).collect();
         let told_of = found.len().min(FINDINGS_MAX);
@@ -151,7 +173,6 @@ impl<W: Output> Sink for Html<W> {
         rules.sort_by_key(|c| c.rule);
         let several = self.told.sources.len() != 1;
         let title = format!("What the network did: {}", page::subject(&self.told));
-        let head = page::head(&title);
         let summary = page::summary(&self.told, &found[..told_of], found.len(), &titles, &self.run, end, &self.style);
         let services = (!self.told.nothing_seen()).then(|| page::services(&self.told, &self.style, &of_service));
         let captures = several.then(|| page::sources(&self.told));
@@ -160,9 +181,7 @@ impl<W: Output> Sink for Html<W> {
         let files: Vec<_> = found.iter().take(told_of).map(|f| of_path(&f.path).filter(|_| several)).collect();
         let more = found.len() - told_of;
 
-        self.put(&head)?;
-        self.out.write_all(page::style().as_bytes())?;
-        self.out.write_all(b"\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the findings</a>\n")?;
+        self.open(&title)?;
         self.put(&summary)?;
         self.out.write_all(b"<main>\n")?;
         let sources = std::mem::take(&mut self.sources);
@@ -208,14 +227,26 @@ impl<W: Output> Sink for Html<W> {
             self.put(&page::rules(&rules))?;
         }
         self.out.write_all(b"</main>\n")?;
+        self.close()
+    }
+}
+
+impl<W: Output> Html<W> {
+    /// Everything before the first words.
+    fn open(&mut self, title: &str) -> io::Result<()> {
+        self.put(&page::head(title))?;
+        self.out.write_all(page::style().as_bytes())?;
+        self.out.write_all(b"\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the findings</a>\n")
+    }
+
+    /// Everything after the last.
+    fn close(&mut self) -> io::Result<()> {
         let foot = page::foot(&self.mask);
         self.put(&foot)?;
         self.out.write_all(b"</body>\n</html>\n")?;
         self.out.commit()
     }
-}
 
-impl<W: Output> Html<W> {
     fn around<'a>(&'a self, story: &'a Story, f: &Finding) -> finding::Around<'a> {
         finding::Around { story, mask: &self.mask, style: &self.style, card: self.card(f.rule) }
     }

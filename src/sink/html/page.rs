@@ -86,11 +86,7 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
                     ", and what the network did to them"
                     @if !run.asked.is_empty() { ", with " @for a in &run.asked { code.opt { (a) } " " } }
                 }
-                dt { "Made with" } dd {
-                    "tamperscope " (run.version)
-                    @if let Some(hash) = &run.rules_sha256 { ", rules and services " code { (hash.get(..16).unwrap_or(hash)) } }
-                    ". It only read the capture: it asked no server and resolved no name."
-                }
+                dt { "Made with" } dd { (made_with(run)) }
             }
         }
         @if !told.failed.is_empty() {
@@ -121,6 +117,15 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
                 ". The option " code.opt { "--show-circumvention" } " shows them."
             }
         }
+    }
+}
+
+/// What made the report.
+pub fn made_with(run: &RunInfo) -> Markup {
+    html! {
+        "tamperscope " (run.version)
+        @if let Some(hash) = &run.rules_sha256 { ", rules and services " code { (hash.get(..16).unwrap_or(hash)) } }
+        ". It only read captures: it asked no server and resolved no name."
     }
 }
 
@@ -372,6 +377,8 @@ pub fn reading() -> Markup {
                     dt { span class=(words::grade_class(g)) { (g.name()) } } dd { (words::grade(g)) }
                 }
             }
+            h3 { "Words" }
+            dl.facts { @for (word, means) in words::GLOSSARY { dt { (word) } dd { (means) } } }
         }
     }
 }

@@ -149,7 +149,7 @@ fn figures(t: &Throttle) -> String {
 }
 
 /// Bytes over time of the finding's flows, with the rate it infers.
-pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
+pub fn sequence(title: &str, f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
     let curve = Curve::of(&measured(f, flows), side(f, flows))?;
     let end = curve.points.last()?.0;
     let most = curve.points.last()?.1;
@@ -206,7 +206,7 @@ pub fn sequence(f: &Finding, flows: &[&FlowRecord]) -> Option<Markup> {
     if line.is_some() {
         heads.push("#bytes on the line");
     }
-    Some(draw::figure("Bytes over time", &says, bottom + 28.0, &inside, &draw::table("Bytes over time", &heads, &rows)))
+    Some(draw::figure(title, &says, bottom + 28.0, &inside, &draw::table(title, &heads, &rows)))
 }
 
 /// A flow in the comparison.

@@ -27,12 +27,28 @@ pub const fn kind(k: Kind) -> &'static str {
 pub const fn grade(g: Grade) -> &'static str {
     match g {
         Grade::Confirmed => {
-            "A fact that no conforming system or path produces, or a significant difference against a matched control in the same capture."
+            "Proved by the packets: something that no correctly working computer or network does, or a clear difference from comparable connections."
         }
-        Grade::Likely => "Independent facts agree, and none of the innocent causes considered explains them as well.",
-        Grade::Possible => "A pattern without a control. An innocent cause may explain it; do not rely on it alone.",
+        Grade::Likely => "Several independent signs agree, and none of the innocent causes considered explains them as well.",
+        Grade::Possible => {
+            "It looks like interference, but something innocent may look the same, and there is too little to compare with. Do not rely on it alone."
+        }
     }
 }
+
+/// Words of the trade that a report cannot do without, for readers of other trades.
+pub const GLOSSARY: [(&str, &str); 10] = [
+    ("client, server", "who began a connection, and whom it was made to"),
+    ("packet, frame", "one piece of traffic as it was captured; its frame number is its place in the capture"),
+    ("tap", "where the capture was made"),
+    ("TCP, UDP, QUIC", "ways to carry data: sites use TCP or QUIC, calls mostly UDP"),
+    ("SYN, ACK, FIN", "packets that begin a connection, say what has arrived, and end it"),
+    ("reset, RST", "a packet that breaks a connection off at once"),
+    ("ClientHello, SNI", "the first message of an encrypted connection; it names the server where everybody on the way can read it"),
+    ("DNS", "the lookup of the address that belongs to a name"),
+    ("TTL, IP ID", "numbers on every packet that differ from one sending machine to another, and so tell machines apart"),
+    ("control", "comparable connections that show what happens without interference"),
+];
 
 /// Class of a grade's mark: how it looks beside its word.
 pub const fn grade_class(g: Grade) -> &'static str {

@@ -355,7 +355,7 @@ fn rank(circumvention: bool, f: &Finding) -> (bool, std::cmp::Reverse<(Grade, us
 }
 
 /// Whether a finding is about a way around blocking: its service is one, or a flow of it is labelled so.
-pub(super) fn is_circumvention(f: &Finding, story: &Story) -> bool {
+pub(in crate::sink) fn is_circumvention(f: &Finding, story: &Story) -> bool {
     let by_service = f.target.service.as_deref().is_some_and(|id| story.services.iter().any(|s| s.circumvention && *s.id == *id));
     by_service
         || f.flows.iter().any(|id| {

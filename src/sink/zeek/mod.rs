@@ -2,10 +2,10 @@
 //! columns, for tools that read Zeek.
 //!
 //! Where it differs from a log that Zeek would write: rows stand in the order of first packets; a flow lives as long as ours do (TCP 3,700 s without a
-//! packet, others 330 s), so what Zeek splits after its shorter timeouts stays one row; `duration` ends with the last packet, not with the last
-//! productive one; `history` leaves out some of what Zeek writes of odd flags, order and gaps; `tunnel_parents` is not filled; `uid` depends on the capture only, so it is the same in every
-//! run; `service` names what was recognised, not what Zeek would have, and knows no `ntp`; `local_orig` and `local_resp` are always filled, from the
-//! kind of address, where Zeek asks its site's configuration; `#open` and `#close` are times of packets. Clients' addresses are in it, as in Zeek's own.
+//! packet, others 330 s), so what Zeek splits after its shorter timeouts stays one row; `history` differs where Zeek looks at order and gaps otherwise
+//! than we do; `tunnel_parents` is not filled; `uid` depends on the capture only, so it is the same in every run; `service` names what was recognised,
+//! also where a server never answered and Zeek would not yet say so, and knows no `ntp`; `local_orig` and `local_resp` are those of a Zeek whose site is
+//! not configured; `#open` and `#close` are times of packets. Clients' addresses are in it, as in Zeek's own.
 //!
 //! | file | job |
 //! |---|---|
