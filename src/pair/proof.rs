@@ -15,7 +15,7 @@ const BURST: Span = Span::from_millis(5);
 /// Below this chance that the near capture merely missed packets of several flows, their absence is a fact.
 pub const CONFIRMED: f64 = 1e-3;
 /// Below this it is likely.
-pub const LIKELY: f64 = 0.02;
+pub const LIKELY: f64 = 0.005;
 /// Packets of one flow hardly overtake one another by more than this, if nothing better is known.
 const LATE: Span = Span::from_millis(100);
 /// What is allowed beyond the worst order of arrival that was seen.
