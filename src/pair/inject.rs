@@ -7,7 +7,7 @@ use super::align::{Far, Item, SLACK};
 use super::answered;
 use super::claim::{self, Claim};
 use super::ledger::Ledger;
-use super::proof::{self, LIKELY, Proofs, Sort, Stranger, TALK, sort_of};
+use super::proof::{self, LIKELY, LIKELY_OF_A_LOSSY, Proofs, Sort, Stranger, TALK, sort_of};
 use super::view::{Strand, View};
 use crate::model::finding::{Direction, Grade, Kind};
 use crate::model::pair::{PairFinding, Tap};
@@ -203,7 +203,7 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         // A capture that has no reset at all may have been told to leave them out.
         _ if sort == Sort::Reset && !ledger.has_resets[up] => return None,
         // Absence proves nothing of one flow: several together may (`report::pool`).
-        (_, c) if c <= LIKELY => Grade::Likely,
+        (_, c) if c <= if whole { LIKELY } else { LIKELY_OF_A_LOSSY } => Grade::Likely,
         _ => return None,
     };
     if s.shifted && proofs.n == 0 {

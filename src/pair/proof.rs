@@ -14,8 +14,10 @@ use crate::model::time::{Span, Time};
 const BURST: Span = Span::from_millis(5);
 /// Below this chance that the near capture merely missed packets of several flows, their absence is a fact.
 pub const CONFIRMED: f64 = 1e-3;
-/// Below this it is likely.
-pub const LIKELY: f64 = 0.005;
+/// Below this it is likely, …
+pub const LIKELY: f64 = 0.02;
+/// … and below this if the near capture is known to have missed some: then packets too many come up by the dozen, and one in fifty is soon there.
+pub const LIKELY_OF_A_LOSSY: f64 = 0.005;
 /// Packets of one flow hardly overtake one another by more than this, if nothing better is known.
 const LATE: Span = Span::from_millis(100);
 /// What is allowed beyond the worst order of arrival that was seen.
