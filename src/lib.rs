@@ -35,7 +35,7 @@
 //!                     │  one bounded channel a shard (none for a single one), batches of up to 512 frames
 //!                     ▼
 //!         shard k: packet::read ─Packet─► flow::Table ─► stream::Conversation ─StreamEvent─► inspect::Desk ─Fact─► Notes
-//!                     │  a flow ends (by packet time, by its own end, with its source): collect::ripen (its outcome, but for
+//!                     │  a flow ends or rests (by packet time, by its own end, with its source): collect::ripen (its outcome, but for
 //!                     │  what the end of the capture decides), its share in the capture's quality
 //!                     ▼  FlowRecord: head and gist open; totals, ladder of packets, ICMP errors about it packed
 //!         engine/collector, when a source is complete:

@@ -72,7 +72,6 @@ static BODIES: LazyLock<Phrases> = LazyLock::new(|| Phrases::new(|p| &p.body));
 static LOCATIONS: LazyLock<Phrases> = LazyLock::new(|| Phrases::new(|p| &p.location));
 
 /// Phrases of all pages, looked for at once.
-#[derive(Default)]
 struct Phrases {
     /// `None` only if the list cannot be used, which a test would notice.
     any: Option<AhoCorasick>,

@@ -1,4 +1,4 @@
-//! Reads sources, finds each frame's flow key, and deals frames to shards. The only work here is what must come before a shard is known.
+//! Reads sources, finds each frame's packet and, where there are several shards, its flow key, and deals frames to them. The only work here is what must come before a shard is known.
 
 use super::progress::Progress;
 use super::{Plan, ToCollector, ToShard};

@@ -1,6 +1,6 @@
 //! Writes the records of flows: of those that are over, that rest, or that a live capture is asked about.
 
-use super::talk::{Datagrams, Rest, Talk};
+use super::talk::{Rest, Talk};
 use crate::collect::{self, Share, Sums};
 use crate::flow::{AtRest, Entry, Gone, State};
 use crate::model::flow::{Closed, Detail, Flow, FlowId, FlowRecord, Outcome, Stage, TcpRecord};
@@ -8,7 +8,7 @@ use crate::model::pace::Pace;
 use crate::model::pack::Writer;
 use crate::model::side::PerSide;
 
-/// Writes the records of flows that are over.
+/// See the module.
 #[derive(Default)]
 pub(super) struct Scribe {
     /// Index of the source.
@@ -47,11 +47,8 @@ impl Scribe {
         let talk = &mut entry.state;
         talk.rouse();
         talk.rise(entry.client, entry.server);
-        let mut conversation = talk.tcp.take()?;
-        let pace = match talk.paced.take() {
-            Some(paced) => *paced,
-            None => conversation.take_pace(),
-        };
+        let pace = talk.take_pace();
+        let conversation = talk.tcp.take()?;
         let app = if over { talk.dismiss() } else { None };
         let owner = talk.owner.take();
         self.connection.clear();
@@ -111,12 +108,7 @@ impl Scribe {
     /// The record of a flow that is awake.
     fn open(&self, entry: &mut Entry<Talk>) -> FlowRecord {
         let talk = &mut entry.state;
-        let close = |d: Datagrams| d.pacer.map(|p| p.close());
-        let pace = match (&mut talk.tcp, talk.datagrams.take()) {
-            (Some(c), _) => talk.paced.take().map_or_else(|| c.take_pace(), |paced| *paced),
-            (None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
-            (None, None) => PerSide::default(),
-        };
+        let pace = talk.take_pace();
         let tcp = talk.tcp.take().map(|c| c.close());
         self.flow(entry, tcp, pace)
     }

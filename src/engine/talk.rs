@@ -37,13 +37,13 @@ pub(super) struct Talk {
     pub(super) paced: Option<Box<PerSide<Option<Box<Pace>>>>>,
 }
 
-/// See [`Scribe::doze`].
+/// What [`Talk::doze`] wrote.
 pub(super) struct Asleep {
     bytes: Box<[u8]>,
     pacer: PerSide<Option<Box<Pacer>>>,
 }
 
-/// What is kept besides the record of a flow that is at rest, see [`Scribe::rest`].
+/// What is kept besides the record of a flow that is at rest.
 pub(super) struct Rest(Box<[u8]>);
 
 impl Rest {
@@ -211,6 +211,17 @@ impl Talk {
             asleep: None,
             datagrams: self.datagrams.clone(),
             paced: self.paced.clone(),
+        }
+    }
+
+    /// The pace of each side that sent enough to have one. Ends its keeping.
+    pub(super) fn take_pace(&mut self) -> PerSide<Option<Box<Pace>>> {
+        let close = |d: Datagrams| d.pacer.map(|p| p.close());
+        match (self.paced.take(), &mut self.tcp, self.datagrams.take()) {
+            (Some(paced), ..) => *paced,
+            (None, Some(c), _) => c.take_pace(),
+            (None, None, Some(sent)) => PerSide { client: close(sent.client), server: close(sent.server) },
+            (None, None, None) => PerSide::default(),
         }
     }
 

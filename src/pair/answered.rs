@@ -107,6 +107,13 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
             "the server answers what reaches it",
             &frames,
         );
+        let asked_frames: Vec<_> = asked.iter().map(|i| (tap, i.d.frame)).take(8).collect();
+        claim.fact(
+            format!("{question_word} did not arrive at {}", up.name()),
+            format!("{} packets sent", mine.len()),
+            "it arrives",
+            &asked_frames,
+        );
     } else {
         claim.fact(
             format!("{} reached {} while {} was not recording", inject::what(&answers), tap.name(), up.name()),
@@ -115,18 +122,7 @@ pub fn judge(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, up: Tap) -> Optio
             &frames,
         );
     }
-    if covered {
-        let asked_frames: Vec<_> = asked.iter().map(|i| (tap, i.d.frame)).take(8).collect();
-        claim.fact(
-            format!("{question_word} did not arrive at {}", up.name()),
-            format!("{} packets sent", mine.len()),
-            "it arrives",
-            &asked_frames,
-        );
-    }
-    if let Some((from, words)) = inject::refused(view, s, &answers, tap).filter(|_| first.sort == Sort::Error) {
-        claim.fact("the error says who refuses", format!("{from}: {words}"), "", &frames);
-    }
+    inject::refused(&mut claim, view, s, &answers, tap, &frames);
     if fast {
         let expected = match trips {
             Some(t) if !timed => format!("{} in {} exchanges with this server, the server's own time taken off", t.range(), t.n),

@@ -10,6 +10,8 @@ use super::ledger::Ledger;
 use super::proof::{self, LIKELY, LIKELY_OF_A_LOSSY, Proofs, Sort, Stranger, TALK, sort_of};
 use super::view::{Strand, View};
 use crate::model::finding::{Direction, Grade, Kind};
+use crate::model::flow::IcmpSeen;
+use crate::model::frame::FrameNo;
 use crate::model::pair::{PairFinding, Tap};
 use crate::model::side::Side;
 
@@ -189,11 +191,7 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
         claim.fact("its TTL is none that packets of this sender have here", ttls, own, &frames);
         proofs.chance *= 0.05;
     }
-    if sort == Sort::Error
-        && let Some((from, words)) = refused(view, s, &found, far_tap)
-    {
-        claim.fact("the error says who refuses", format!("{from}: {words}"), "", &frames);
-    }
+    refused(&mut claim, view, s, &found, far_tap, &frames);
     // A closed port answers with an error too, and of those a capture that cuts or misses packets may know none.
     if sort == Sort::Error && proofs.n == 0 && (!whole || ledger.errors == 0) {
         return None;
@@ -221,11 +219,18 @@ fn couple(view: &View<'_>, ledger: &Ledger, s: &Strand<'_>, side: Side, up: Tap,
     Some(out)
 }
 
-/// A router's refusal: who sent it, and what it says.
-pub fn refused(view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], tap: Tap) -> Option<(String, &'static str)> {
-    let (flow, _) = claim::record(view, s, tap)?;
-    let seen = flow.icmp.iter().find(|i| found.iter().any(|f| f.item.d.frame == i.at.frame))?;
-    let words = match (seen.version, seen.kind, seen.code) {
+/// Tells who sent a router's refusal and what it says, if the strangers are one.
+pub fn refused(claim: &mut Claim, view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], tap: Tap, frames: &[(Tap, FrameNo)]) {
+    let flow = claim::record(view, s, tap).map(|(flow, _)| flow).filter(|_| found.first().is_some_and(|f| f.sort == Sort::Error));
+    let seen = flow.and_then(|flow| flow.icmp.iter().find(|i| found.iter().any(|f| f.item.d.frame == i.at.frame)));
+    if let Some((seen, words)) = seen.and_then(|i| Some((i, words(i)?))) {
+        claim.fact("the error says who refuses", format!("{}: {words}", seen.from), "", frames);
+    }
+}
+
+/// What an ICMP error says (RFC 792, RFC 1812 section 5.2.7.1, RFC 4443 section 3.1).
+const fn words(seen: &IcmpSeen) -> Option<&'static str> {
+    Some(match (seen.version, seen.kind, seen.code) {
         (4, 3, 0) => "network unreachable",
         (4, 3, 1) => "host unreachable",
         (4, 3, 2) => "protocol unreachable",
@@ -238,8 +243,7 @@ pub fn refused(view: &View<'_>, s: &Strand<'_>, found: &[Stranger<'_, '_>], tap:
         (6, 1, 5) => "the source address failed a policy",
         (6, 1, 6) => "the route to the destination rejects",
         _ => return None,
-    };
-    Some((seen.from.to_string(), words))
+    })
 }
 
 /// Strangers in words.

@@ -53,8 +53,8 @@ pub(super) struct Controls {
 }
 
 impl Controls {
-    /// `kin`: the flows measured, of which `group` went while the plateau lasted.
-    pub fn of(all: &[Lane<'_>], kin: &[Lane<'_>], group: &[Lane<'_>], p: &Plateau) -> Self {
+    /// `kin`: the flows measured, of which `group` went while the plateau lasted, with what it lost and how long it waited.
+    pub fn of(all: &[Lane<'_>], kin: &[Lane<'_>], group: &[Lane<'_>], p: &Plateau, lost: &Losses, waited: &Queue) -> Self {
         // A rate that drops tell so exactly is exceeded by half of it already.
         let mut c = Self { faster: if p.tokens.is_some() { FASTER_TOKENS } else { FASTER }, ..Self::default() };
         let (mut moments, mut packets, mut drops) = (0.0, 0.0, 0.0);
@@ -62,7 +62,6 @@ impl Controls {
         let speaks = |l: &Lane<'_>| l.pace.total() + l.pace.before >= SPEAKS;
         c.own = group.iter().filter(|l| speaks(l)).map(|l| (l.flow.id, mean(l))).take(RATES_MAX).collect();
         let mut neighbours: Vec<Lane<'_>> = Vec::new();
-        let (own_losses, own_queue) = (Losses::of(group), Queue::of(group, p.rate));
         // As near as what is compared is long.
         let around = AROUND.max(p.to.since(p.from));
         // Whoever pauses lets a bucket fill up, and what goes then is fast for a moment.
@@ -102,7 +101,7 @@ impl Controls {
                 c.same_server += 1;
                 c.same_server_fast += u32::from(fast);
                 // A line that both share gives one of them more than the other, and drops or delays both.
-                if meanwhile && spared(l, &queue, &own_losses, &own_queue) {
+                if meanwhile && spared(l, &queue, lost, waited) {
                     c.same_server_meanwhile += 1;
                     neighbours.push(*l);
                 }

@@ -247,7 +247,7 @@ pub(super) fn measure<'a>(all: &[Lane<'a>], lanes: &[Lane<'a>], side: Side) -> O
         if p.fell { p.before.is_some_and(|b| b <= 2.0 * p.rate) } else { lanes.len() == 1 && p.before.is_none_or(|b| b <= EAGER * p.rate) };
     let since = if mild { group.iter().filter_map(Lane::first_drop).min().map_or(p.from, |t| t.min(p.from)) } else { p.from };
     let limited = Plateau { from: since, ..p.clone() };
-    let controls = Controls::of(all, lanes, &group, &limited);
+    let controls = Controls::of(all, lanes, &group, &limited, &losses, &queue);
     Some(Measured {
         service,
         side,

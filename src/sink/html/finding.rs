@@ -119,13 +119,19 @@ fn because(evidence: &[Evidence]) -> Markup {
         h4 { "Because" }
         ol.because {
             @for e in evidence {
-                li {
-                    bdi { (text::cut(&e.says, SENTENCE_MAX, false)) }
-                    @if !e.value.is_empty() { ": " bdi.value { (text::cut(&e.value, SENTENCE_MAX, false)) } }
-                    @if let Some(expected) = e.expectation() { span.dim { "; expected without interference: " } bdi { (text::cut(expected, SENTENCE_MAX, false)) } }
-                    (frames_named(&e.frames))
-                }
+                li { (fact(e)) (frames_named(&e.frames)) }
             }
+        }
+    }
+}
+
+/// One piece of evidence, without its frames.
+pub fn fact(e: &Evidence) -> Markup {
+    html! {
+        bdi { (text::cut(&e.says, SENTENCE_MAX, false)) }
+        @if !e.value.is_empty() { ": " bdi.value { (text::cut(&e.value, SENTENCE_MAX, false)) } }
+        @if let Some(expected) = e.expectation() {
+            span.dim { "; expected without interference: " } bdi { (text::cut(expected, SENTENCE_MAX, false)) }
         }
     }
 }
@@ -259,23 +265,34 @@ fn service_title(flow: &FlowRecord, around: &Around<'_>) -> Option<String> {
     (around.style.show_circumvention || !label.circumvention).then(|| label.title.to_string())
 }
 
+/// A flow in the table of a finding's flows, named by its first frame.
+pub fn flow_row(first_frame: String, o: &FlowRecord, mask: &Mask) -> Vec<String> {
+    vec![
+        first_frame,
+        mask.of(o.client.ip),
+        server(o, mask),
+        o.asked_name().map_or_else(String::new, |n| text::cut_front(&text::shown(n, false), 60, false)),
+        words::outcome(o.outcome).to_owned(),
+        text::grouped(o.totals.client.bytes),
+        text::grouped(o.totals.server.bytes),
+    ]
+}
+
+/// By which rule it was found, and how others call it.
+pub fn rule(f: &Finding) -> Markup {
+    html! {
+        p {
+            "Rule: " a href=(format!("#rule-{}", f.rule)) { code { (f.rule) } } ", mechanism " code { (f.mechanism) }
+            ", id of this finding " code { (f.id) }
+            @if let Some(ooni) = f.ooni_failure { ", in OONI's words " code { (ooni) } }
+            "."
+        }
+    }
+}
+
 /// How a reader checks it: filters, flows, the rule.
 fn check(f: &Finding, flows: &[&FlowRecord], around: &Around<'_>) -> Markup {
-    let rows: Vec<Vec<String>> = flows
-        .iter()
-        .take(FLOWS_MAX)
-        .map(|o| {
-            vec![
-                o.id.frame.0.to_string(),
-                around.mask.of(o.client.ip),
-                server(o, around.mask),
-                o.asked_name().map_or_else(String::new, |n| text::cut_front(&text::shown(n, false), 60, false)),
-                words::outcome(o.outcome).to_owned(),
-                text::grouped(o.totals.client.bytes),
-                text::grouped(o.totals.server.bytes),
-            ]
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = flows.iter().take(FLOWS_MAX).map(|o| flow_row(o.id.frame.0.to_string(), o, around.mask)).collect();
     let heads = ["#first frame", "client", "server", "name asked for", "came out", "#bytes sent", "#bytes received"];
     html! {
         h4 { "Check it yourself" }
@@ -286,12 +303,7 @@ fn check(f: &Finding, flows: &[&FlowRecord], around: &Around<'_>) -> Markup {
         @if around.style.verbose && let Some(filter) = filter::of_flows(flows.iter().copied()) {
             p { "For all packets of these flows: " code { (filter) } }
         }
-        p {
-            "Rule: " a href=(format!("#rule-{}", f.rule)) { code { (f.rule) } } ", mechanism " code { (f.mechanism) }
-            ", id of this finding " code { (f.id) }
-            @if let Some(ooni) = f.ooni_failure { ", in OONI's words " code { (ooni) } }
-            "."
-        }
+        (rule(f))
         @if !f.resembles.is_empty() {
             p { "The packets resemble, in their headers, what was described as: " (f.resembles.join("; ")) ". That names a likeness, not an author." }
         }

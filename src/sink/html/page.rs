@@ -84,7 +84,7 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
                 dt { "Asked" } dd {
                     "Which services are in " (counted((told.sources.len() + told.failed.len()) as u64, "capture"))
                     ", and what the network did to them"
-                    @if !run.asked.is_empty() { ", with " @for a in &run.asked { code.opt { (a) } " " } }
+                    (asked(run))
                 }
                 dt { "Made with" } dd { (made_with(run)) }
             }
@@ -108,12 +108,24 @@ pub fn summary(told: &Told, shown: &[&Found], all: usize, titles: &[String], run
                 @if shown.len() > CONTENTS_MAX { p.dim { "and " (shown.len() - CONTENTS_MAX) " more." } }
             }
         }
-        @if hidden != (0, 0) {
+        (left_out(hidden.0, hidden.1))
+    }
+}
+
+/// With which options it was asked, behind the question.
+pub fn asked(run: &RunInfo) -> Markup {
+    html! { @if !run.asked.is_empty() { ", with " @for a in &run.asked { code.opt { (a) } " " } } }
+}
+
+/// How much about ways around blocking is not shown, if any.
+pub fn left_out(findings: usize, services: usize) -> Markup {
+    html! {
+        @if findings + services > 0 {
             p.dim {
                 "Left out on purpose, because they name ways around blocking: "
-                @if hidden.0 > 0 { (counted(hidden.0 as u64, "finding")) }
-                @if hidden.0 > 0 && hidden.1 > 0 { " and " }
-                @if hidden.1 > 0 { (counted(hidden.1 as u64, "service")) }
+                @if findings > 0 { (counted(findings as u64, "finding")) }
+                @if findings > 0 && services > 0 { " and " }
+                @if services > 0 { (counted(services as u64, "service")) }
                 ". The option " code.opt { "--show-circumvention" } " shows them."
             }
         }

@@ -8,7 +8,6 @@ use crate::model::finding::{Card, Finding, Kind};
 use crate::model::flow::FlowRecord;
 use crate::model::frame::FrameNo;
 use crate::model::pair::{EndSaid, EndVerdict, PairFinding, Pairing, Path, PerTap, Tap};
-use crate::model::side::Side;
 use crate::model::story::Story;
 use crate::model::time::Span;
 use crate::sink::human::Style;
@@ -125,7 +124,7 @@ impl Both<'_> {
                     dt { "Compared" } dd { (pair::clock(self.pairing)) }
                     dt { "Asked" } dd {
                         "What happened to packets between the two places"
-                        @if !self.run.asked.is_empty() { ", with " @for a in &self.run.asked { code.opt { (a) } " " } }
+                        (page::asked(self.run))
                         @for (tap, net) in Tap::BOTH.iter().flat_map(|t| self.pairing.fronts.0[*t].iter().map(move |n| (t, n))) {
                             "; by the word of whoever made this, " (tap.name()) " recorded every packet of " code { (net) }
                         }
@@ -146,10 +145,7 @@ impl Both<'_> {
                     }
                 }
             }
-            @if hidden > 0 {
-                p.dim { "Left out on purpose, because they name ways around blocking: " (text::counted(hidden as u64, "finding"))
-                    ". The option " code.opt { "--show-circumvention" } " shows them." }
-            }
+            (page::left_out(hidden, 0))
         }
     }
 
@@ -243,17 +239,7 @@ impl Both<'_> {
 
     fn check(&self, p: &PairFinding, flows: &PerTap<Vec<&FlowRecord>>) -> Markup {
         let f = &p.finding;
-        let row = |tap: Tap, o: &&FlowRecord| {
-            vec![
-                format!("{} {}", tap.name(), o.id.frame.0),
-                self.mask.of(o.client.ip),
-                finding::server(o, self.mask),
-                o.asked_name().map_or_else(String::new, |n| text::cut_front(&text::shown(n, false), 60, false)),
-                words::outcome(o.outcome).to_owned(),
-                text::grouped(o.totals[Side::Client].bytes),
-                text::grouped(o.totals[Side::Server].bytes),
-            ]
-        };
+        let row = |tap: Tap, o: &FlowRecord| finding::flow_row(format!("{} {}", tap.name(), o.id.frame.0), o, self.mask);
         let rows: Vec<Vec<String>> = Tap::BOTH.iter().flat_map(|t| flows[*t].iter().take(FLOWS_MAX / 2).map(|o| row(*t, o))).collect();
         let heads = ["first frame", "client", "server", "name asked for", "came out", "#bytes sent", "#bytes received"];
         let all = flows.a.len() + flows.b.len();
@@ -264,12 +250,7 @@ impl Both<'_> {
                     p { "Open " (tap.name()) " in Wireshark and filter for the packets this rests on: " code { (filter) } }
                 }
             }
-            p {
-                "Rule: " a href=(format!("#rule-{}", f.rule)) { code { (f.rule) } } ", mechanism " code { (f.mechanism) }
-                ", id of this finding " code { (f.id) }
-                @if let Some(ooni) = f.ooni_failure { ", in OONI's words " code { (ooni) } }
-                "."
-            }
+            (finding::rule(f))
             details {
                 summary { (text::counted(all as u64, "flow")) " of this finding, as each capture has them" }
                 div.scroll tabindex="0" role="region" aria-label="Flows of this finding" {
@@ -302,11 +283,7 @@ fn because(p: &PairFinding) -> Markup {
                 @let at = [named(Tap::A, &e.frames), named(Tap::B, p.evidence_b.get(i).map_or(&[], Vec::as_slice))];
                 @let at: Vec<String> = at.into_iter().flatten().collect();
                 li {
-                    bdi { (text::cut(&e.says, SENTENCE_MAX, false)) }
-                    @if !e.value.is_empty() { ": " bdi.value { (text::cut(&e.value, SENTENCE_MAX, false)) } }
-                    @if let Some(expected) = e.expectation() {
-                        span.dim { "; expected without interference: " } bdi { (text::cut(expected, SENTENCE_MAX, false)) }
-                    }
+                    (finding::fact(e))
                     @if !at.is_empty() { " " span.dim { "(" (at.join("; ")) ")" } }
                 }
             }
