@@ -17,6 +17,7 @@ use tamperscope::{slice, verify};
 mod doctor;
 
 /// Measured (benches/README.md): glibc grows the heap of a thread by a call for every few pages, which was a tenth of all the time.
+/// Without huge pages (feature `no_thp`): they are cleared whole where a part is used, which was another tenth.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

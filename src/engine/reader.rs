@@ -29,7 +29,7 @@ pub(super) fn run<H: Hands>(plan: &Plan, shards: &[H], collector: &Sender<ToColl
         }
         let source = u32::try_from(index).unwrap_or(u32::MAX);
         let shown = path.display().to_string();
-        let message = match read_source(plan, path, source, shards, &mut left, &mut progress) {
+        let message = match read_source(plan, path, shards, &mut left, &mut progress) {
             Ok(facts) => ToCollector::SourceRead { facts: Box::new(SourceFacts { path: shown, index: source, ..facts }) },
             Err(e) => ToCollector::SourceFailed { source, path: shown, why: e.to_string() },
         };
@@ -47,12 +47,10 @@ pub(super) fn run<H: Hands>(plan: &Plan, shards: &[H], collector: &Sender<ToColl
 fn read_source<H: Hands>(
     plan: &Plan,
     path: &Path,
-    source: u32,
     shards: &[H],
     left: &mut u64,
     progress: &mut Progress,
 ) -> Result<SourceFacts, CaptureError> {
-    let _ = source;
     let mut input = capture::open(path)?;
     let mut dealer = Dealer::new(shards);
     let mut batch = Batch::over(Arc::new([]));

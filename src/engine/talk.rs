@@ -103,10 +103,12 @@ impl Talk {
     /// Writes the connection and the ladder, in a fifth of their bytes.
     pub(super) fn doze(&mut self, w: &mut Writer) {
         w.clear();
-        std::mem::take(&mut self.ladder).pack(w);
-        let tcp = self.tcp.take();
-        tcp.is_some().pack(w);
-        let pacer = tcp.map(|c| c.doze(w)).unwrap_or_default();
+        let (ladder, tcp) = (std::mem::take(&mut self.ladder), self.tcp.take());
+        let mut pacer = PerSide::default();
+        ladder.pack_beside(w, |w| {
+            tcp.is_some().pack(w);
+            pacer = tcp.map(|c| c.doze(w)).unwrap_or_default();
+        });
         self.asleep = Some(Box::new(Asleep { bytes: w.bytes().into(), pacer }));
     }
 
@@ -114,11 +116,10 @@ impl Talk {
     pub(super) fn rouse(&mut self) {
         let Some(asleep) = self.asleep.take() else { return };
         let Asleep { bytes, pacer } = *asleep;
-        let mut r = Reader::new(&bytes);
-        self.ladder = Pack::unpack(&mut r);
-        if bool::unpack(&mut r) {
-            self.tcp = Some(Box::new(Conversation::wake(&mut r, pacer)));
-        }
+        (self.ladder, self.tcp) = LadderBook::unpack_beside(&mut Reader::new(&bytes), |r| {
+            let is_tcp = bool::unpack(r);
+            is_tcp.then(|| Box::new(Conversation::wake(r, pacer)))
+        });
     }
 
     /// Makes a connection of what was kept of one.

@@ -116,7 +116,7 @@ struct Attempt {
     version: u32,
     dcid: Vec<u8>,
     client: Keys,
-    server: Option<Keys>,
+    server: Option<Box<Keys>>,
     crypto: Crypto,
     told: bool,
     /// Where its hello stands in the notes.
@@ -227,7 +227,7 @@ impl Quic {
                     continue;
                 }
                 if attempt.server.is_none() {
-                    attempt.server = Keys::derive(&recipe, &attempt.dcid, false);
+                    attempt.server = Keys::derive(&recipe, &attempt.dcid, false).map(Box::new);
                 }
                 if let Some(plain) = attempt.server.as_ref().and_then(|keys| keys.open(packet, head.number_at)) {
                     return (Some(plain), Some(i));
@@ -263,6 +263,8 @@ impl Quic {
         let Some(client) = Keys::derive(recipe, head.dcid, true) else { return (None, None) };
         let Some(plain) = client.open(packet, head.number_at) else { return (None, None) };
         let index = self.attempts.len();
+        // There is hardly ever a second one.
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
             version: head.version,
             dcid: head.dcid.to_vec(),
@@ -287,6 +289,7 @@ impl Quic {
         frames(plain, attempt.version, &mut attempt.crypto);
         let Some(hello) = attempt.crypto.hello() else { return };
         attempt.told = true;
+        attempt.crypto.forget();
         let at = pen.write(Pos::FIRST, Pos::FIRST, Fact::ClientHello(Box::new(hello)));
         attempt.note = at;
         // A second connection before any answer: tools send their decoys first, so the last one stands until the server shows its choice.
@@ -427,6 +430,11 @@ impl Crypto {
         let place = self.filled.partition_point(|&(l, _)| l < low);
         self.filled.insert(place, (low, high));
         Some(())
+    }
+
+    /// The hello was read: its bytes can go.
+    fn forget(&mut self) {
+        (self.bytes, self.filled) = (Vec::new(), Vec::new());
     }
 
     /// Bytes from offset 0 without a hole.

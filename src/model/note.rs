@@ -585,7 +585,12 @@ impl Notes {
     /// Adds a note unless the flow has [`NOTES_MAX`].
     pub fn push(&mut self, note: Note) {
         if self.list.len() < NOTES_MAX {
-            self.list.push(note);
+            let list = &mut *self.list;
+            // Of most flows there are few: room for two, four, eight and so on.
+            if list.len() == list.capacity() {
+                list.reserve_exact(list.len().clamp(2, 16));
+            }
+            list.push(note);
         } else {
             self.dropped = self.dropped.saturating_add(1);
         }

@@ -1,7 +1,7 @@
 //! A flow's first and last packets: a bounded head, then a ring.
 
 use crate::model::flow::{Brief, LADDER_HEAD, LADDER_TAIL, Ladder};
-use crate::model::pack::pack_fields;
+use crate::model::pack::{Pack, Reader, Writer, pack_fields};
 
 pack_fields! {
     LadderBook { head, ring, at, after_head }
@@ -34,6 +34,20 @@ impl LadderBook {
             *old = packet;
             self.at = self.at.wrapping_add(1) % LADDER_TAIL;
         }
+    }
+
+    /// Writes it, and what `write` writes, which may refer to its packets.
+    pub fn pack_beside(&self, w: &mut Writer, write: impl FnOnce(&mut Writer)) {
+        self.pack(w);
+        w.refer_to(&self.head, &self.ring);
+        write(w);
+    }
+
+    /// Reads it, and what `read` reads.
+    pub fn unpack_beside<T>(r: &mut Reader<'_>, read: impl FnOnce(&mut Reader<'_>) -> T) -> (Self, T) {
+        let mut book = Self::unpack(r);
+        let t = r.beside(&mut book.head, &mut book.ring, read);
+        (book, t)
     }
 
     /// The ladder that [`Self::close`] finished, to be gone on with.

@@ -3,7 +3,7 @@
 use super::{Flow, FlowRecord, IcmpSeen, Ladder, TcpRecord, Totals};
 use crate::model::gist::Gist;
 use crate::model::note::Notes;
-use crate::model::pack::{Pack, Reader, Writer, pack_fields};
+use crate::model::pack::{Pack, Reader, Writer};
 use crate::model::side::PerSide;
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -49,8 +49,20 @@ pub struct Detail {
     pub icmp: Vec<IcmpSeen>,
 }
 
-pack_fields! {
-    Detail { totals, tcp, ladder, icmp }
+/// The packets first: what the rest says of them is their place in the ladder.
+impl Pack for Detail {
+    fn pack(&self, w: &mut Writer) {
+        self.ladder.pack(w);
+        w.refer_to(&self.ladder.head, &self.ladder.tail);
+        self.totals.pack(w);
+        self.tcp.pack(w);
+        self.icmp.pack(w);
+    }
+    fn unpack(r: &mut Reader<'_>) -> Self {
+        let mut ladder = Ladder::unpack(r);
+        let (totals, tcp, icmp) = r.beside(&mut ladder.head, &mut ladder.tail, Pack::unpack);
+        Self { totals, tcp, ladder, icmp }
+    }
 }
 
 /// A [`Detail`] in a fifth of its bytes, opened by the first who looks and open until it is folded again.

@@ -1,30 +1,19 @@
-//! Values as few bytes, for what is kept of a million flows and read again once or twice.
-//!
-//! Numbers are written in as many bytes as they need (LEB128), moments as their distance from the last one written, packets as what
-//! differs from the last packet of the same side. The bytes never leave the process; what reads beyond their end reads zeros.
+//! Packets of a flow, and what is said of them.
 
-use super::event::Seen;
-use super::flow::{
+use super::{Pack, Reader, Writer, pack_fields};
+use crate::model::event::Seen;
+use crate::model::flow::{
     AfterReset, Brief, Conflict, IcmpSeen, Ladder, Moment, ResetFit, ResetSeen, Rtt, TcpRecord, TcpSide, Totals, Troubles, Unanswered, Vain,
 };
-use super::frame::FrameNo;
-use super::packet::TcpFlags;
-use super::seq::{Pos, Seq};
-use super::side::{PerSide, Side};
-use super::time::{Span, Time};
-use std::net::IpAddr;
-
-/// What both ends know of what was written before.
-#[derive(Clone, Copy)]
-struct Context {
-    frame: u64,
-    ts: i64,
-    last: [Last; 2],
-}
+use crate::model::frame::FrameNo;
+use crate::model::packet::TcpFlags;
+use crate::model::seq::{Pos, Seq};
+use crate::model::side::Side;
+use crate::model::time::Time;
 
 /// The last packet of a side.
 #[derive(Clone, Copy)]
-struct Last {
+pub(super) struct Last {
     seq: i64,
     ack: i64,
     seq_raw: u32,
@@ -47,382 +36,103 @@ struct Rarely {
     has_id: bool,
 }
 
-impl Context {
-    const NEW: Self = {
+impl Last {
+    /// There was none.
+    pub(super) const NONE: Self = {
         let rare = Rarely { ttl: 0, tos: 0, df: false, options: 0, window: 0, marks: 0, flow_label: 0, headers: 0, has_id: false };
-        let last = Last { seq: 0, ack: 0, seq_raw: 0, ack_raw: 0, rare };
-        Self { frame: 0, ts: 0, last: [last; 2] }
+        Self { seq: 0, ack: 0, seq_raw: 0, ack_raw: 0, rare }
     };
 }
 
-/// Takes values.
-pub struct Writer {
-    out: Vec<u8>,
-    context: Context,
-}
-
-impl Default for Writer {
-    fn default() -> Self {
-        Self { out: Vec::new(), context: Context::NEW }
-    }
-}
+/// Most packets that can be referred to: their place takes six bits.
+const KNOWN_MAX: usize = 63;
 
 impl Writer {
-    /// Begins anew, with the room it has.
-    pub fn clear(&mut self) {
-        self.out.clear();
-        self.context = Context::NEW;
+    /// What follows may refer to these packets, which were written just now, in this order.
+    pub fn refer_to(&mut self, head: &[Brief], tail: &[Brief]) {
+        self.known.clear();
+        self.known.extend(head.iter().chain(tail).take(KNOWN_MAX));
     }
-    /// What was written.
-    pub fn bytes(&self) -> &[u8] {
-        &self.out
+
+    /// The place of this moment among the packets, if it is one of theirs.
+    fn place(&self, at: &Moment) -> Option<u8> {
+        let place = self.known.iter().position(|p| p.frame == at.frame && p.ts == at.ts)?;
+        u8::try_from(place).ok()
     }
-    #[inline]
-    fn number(&mut self, mut n: u64) {
-        while n >= 0x80 {
-            self.out.push(n as u8 | 0x80);
-            n >>= 7;
-        }
-        self.out.push(n as u8);
+
+    /// Later distances are those from here.
+    const fn stand_at(&mut self, at: &Moment) {
+        (self.context.frame, self.context.ts) = (at.frame.0, at.ts.nanos());
     }
-    #[inline]
-    fn signed(&mut self, n: i64) {
-        self.number((n.wrapping_shl(1) ^ (n >> 63)).cast_unsigned());
+
+    fn distance(&mut self, at: &Moment) {
+        at.frame.pack(self);
+        at.ts.pack(self);
     }
 }
 
-/// Gives them back.
-pub struct Reader<'a> {
-    from: &'a [u8],
-    context: Context,
-}
+impl Reader<'_> {
+    /// What `read` reads may refer to these packets, which were read just now.
+    pub fn beside<T>(&mut self, head: &mut Vec<Brief>, tail: &mut Vec<Brief>, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.known = [std::mem::take(head), std::mem::take(tail)];
+        let t = read(self);
+        [*head, *tail] = std::mem::take(&mut self.known);
+        t
+    }
 
-impl<'a> Reader<'a> {
-    /// Reads what a [`Writer`] wrote.
-    pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { from: bytes, context: Context::NEW }
+    /// The packet at a place; one of zeros if there is none.
+    fn packet_at(&self, place: u8) -> Brief {
+        let [head, tail] = &self.known;
+        let place = usize::from(place);
+        let found = head.get(place).or_else(|| tail.get(place.checked_sub(head.len())?));
+        found.copied().unwrap_or(Brief::datagram(Moment { frame: FrameNo(0), ts: Time::from_nanos(0) }, Side::Client, 0))
     }
-    #[inline]
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.from.split_first() else { return 0 };
-        self.from = rest;
-        *first
+
+    fn moment_at(&mut self, place: u8) -> Moment {
+        let p = self.packet_at(place);
+        (self.context.frame, self.context.ts) = (p.frame.0, p.ts.nanos());
+        Moment { frame: p.frame, ts: p.ts }
     }
-    #[inline]
-    fn number(&mut self) -> u64 {
-        let first = self.byte();
-        if first < 0x80 {
-            return u64::from(first);
-        }
-        let (mut n, mut shift) = (u64::from(first & 0x7f), 7u32);
-        loop {
-            let b = self.byte();
-            n |= u64::from(b & 0x7f).wrapping_shl(shift);
-            shift = shift.wrapping_add(7);
-            if b < 0x80 || shift > 63 {
-                return n;
-            }
-        }
-    }
-    #[inline]
-    fn signed(&mut self) -> i64 {
-        let n = self.number();
-        (n >> 1).cast_signed() ^ (n & 1).cast_signed().wrapping_neg()
+
+    fn distance(&mut self) -> Moment {
+        Moment { frame: Pack::unpack(self), ts: Pack::unpack(self) }
     }
 }
 
-impl Writer {
-    /// Bytes as they are, their number before them.
-    #[inline]
-    pub fn raw(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.out.extend_from_slice(bytes);
-    }
+/// Of a moment that may not be there: there is none, it is written out, or from here on its place.
+mod moment {
+    pub const NONE: u8 = 0;
+    pub const FAR: u8 = 1;
+    pub const PLACE: u8 = 2;
 }
 
-impl<'a> Reader<'a> {
-    /// What [`Writer::raw`] wrote.
-    #[inline]
-    pub fn raw(&mut self) -> &'a [u8] {
-        let n = (self.number() as usize).min(self.from.len());
-        let (bytes, rest) = self.from.split_at(n);
-        self.from = rest;
-        bytes
-    }
-}
-
-/// What can be written as few bytes.
-pub trait Pack: Sized {
-    /// Writes it.
-    fn pack(&self, w: &mut Writer);
-    /// Reads it.
-    fn unpack(r: &mut Reader<'_>) -> Self;
-}
-
-macro_rules! numbers {
-    ($($t:ty),*) => { $(
-        impl Pack for $t {
-            #[inline]
-            fn pack(&self, w: &mut Writer) {
-                w.number(*self as u64);
-            }
-            #[inline]
-            fn unpack(r: &mut Reader<'_>) -> Self {
-                r.number() as Self
-            }
-        }
-    )* };
-}
-numbers!(u8, u16, u32, u64, usize);
-
-/// Writes a struct field by field.
-macro_rules! pack_fields {
-    ($($t:ty { $($f:ident),* $(,)? })*) => { $(
-        impl $crate::model::pack::Pack for $t {
-            #[inline]
-            fn pack(&self, w: &mut $crate::model::pack::Writer) {
-                $( self.$f.pack(w); )*
-            }
-            #[inline]
-            fn unpack(r: &mut $crate::model::pack::Reader<'_>) -> Self {
-                Self { $( $f: $crate::model::pack::Pack::unpack(r) ),* }
-            }
-        }
-    )* };
-}
-pub(crate) use pack_fields;
-
-impl Pack for bool {
+impl Pack for Moment {
     #[inline]
     fn pack(&self, w: &mut Writer) {
-        w.out.push(u8::from(*self));
+        Self::pack_option(Some(self), w);
     }
     #[inline]
     fn unpack(r: &mut Reader<'_>) -> Self {
-        r.byte() != 0
-    }
-}
-
-impl Pack for i64 {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.signed(*self);
+        Self::unpack_option(r).unwrap_or(Self { frame: FrameNo(0), ts: Time::from_nanos(0) })
     }
     #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        r.signed()
-    }
-}
-
-impl<T: Pack> Pack for Option<T> {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.out.push(u8::from(self.is_some()));
-        if let Some(t) = self {
-            t.pack(w);
+    fn pack_option(this: Option<&Self>, w: &mut Writer) {
+        let Some(at) = this else { return w.out.push(moment::NONE) };
+        if let Some(place) = w.place(at) {
+            w.out.push(moment::PLACE.saturating_add(place));
+            w.stand_at(at);
+        } else {
+            w.out.push(moment::FAR);
+            w.distance(at);
         }
     }
     #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        (r.byte() != 0).then(|| T::unpack(r))
-    }
-}
-
-impl<T: Pack> Pack for Box<T> {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        (**self).pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self::new(T::unpack(r))
-    }
-}
-
-impl<T: Pack> Pack for Vec<T> {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.number(self.len() as u64);
-        self.iter().for_each(|t| t.pack(w));
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        let n = r.number();
-        // Each takes a byte at least: what is left says how much room can be needed.
-        let room = (n as usize).min(r.from.len().saturating_add(1));
-        let mut all = Self::with_capacity(room);
-        all.extend((0..n.min(room as u64)).map(|_| T::unpack(r)));
-        all
-    }
-}
-
-impl<A: smallvec::Array> Pack for smallvec::SmallVec<A>
-where
-    A::Item: Pack,
-{
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.number(self.len() as u64);
-        self.iter().for_each(|t| t.pack(w));
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Vec::unpack(r).into_iter().collect()
-    }
-}
-
-impl<A: Pack, B: Pack> Pack for (A, B) {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.0.pack(w);
-        self.1.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        (A::unpack(r), B::unpack(r))
-    }
-}
-
-impl<A: Pack, B: Pack, C: Pack> Pack for (A, B, C) {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.0.pack(w);
-        self.1.pack(w);
-        self.2.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        (A::unpack(r), B::unpack(r), C::unpack(r))
-    }
-}
-
-impl<T: Pack, const N: usize> Pack for [T; N] {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.iter().for_each(|t| t.pack(w));
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        std::array::from_fn(|_| T::unpack(r))
-    }
-}
-
-impl<T: Pack> Pack for PerSide<T> {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.client.pack(w);
-        self.server.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self { client: T::unpack(r), server: T::unpack(r) }
-    }
-}
-
-impl Pack for String {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.raw(self.as_bytes());
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self::from_utf8_lossy(r.raw()).into_owned()
-    }
-}
-
-impl Pack for IpAddr {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        match self {
-            Self::V4(ip) => {
-                w.out.push(4);
-                w.out.extend_from_slice(&ip.octets());
-            }
-            Self::V6(ip) => {
-                w.out.push(6);
-                w.out.extend_from_slice(&ip.octets());
-            }
+    fn unpack_option(r: &mut Reader<'_>) -> Option<Self> {
+        match r.byte() {
+            moment::NONE => None,
+            moment::FAR => Some(r.distance()),
+            place => Some(r.moment_at(place.wrapping_sub(moment::PLACE))),
         }
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        if r.byte() == 4 {
-            let octets: [u8; 4] = std::array::from_fn(|_| r.byte());
-            return Self::from(octets);
-        }
-        let octets: [u8; 16] = std::array::from_fn(|_| r.byte());
-        Self::from(octets)
-    }
-}
-
-impl Pack for Time {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        let ns = self.nanos();
-        w.signed(ns.wrapping_sub(w.context.ts));
-        w.context.ts = ns;
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        r.context.ts = r.context.ts.wrapping_add(r.signed());
-        Self::from_nanos(r.context.ts)
-    }
-}
-
-impl Pack for FrameNo {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.signed(self.0.wrapping_sub(w.context.frame).cast_signed());
-        w.context.frame = self.0;
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        r.context.frame = r.context.frame.wrapping_add(r.signed().cast_unsigned());
-        Self(r.context.frame)
-    }
-}
-
-impl Pack for Span {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        w.signed(self.nanos());
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self::from_nanos(r.signed())
-    }
-}
-
-impl Pack for Seq {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.0.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self(u32::unpack(r))
-    }
-}
-
-impl Pack for Pos {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.0.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self(i64::unpack(r))
-    }
-}
-
-impl Pack for Side {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        (*self == Self::Server).pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        if bool::unpack(r) { Self::Server } else { Self::Client }
     }
 }
 
@@ -447,11 +157,22 @@ mod head {
     pub const ACK_ODD: u8 = 1 << 3;
     pub const DF: u8 = 1 << 4;
     pub const ID: u8 = 1 << 5;
+    /// There is one (of what may not be there, whose byte is zero then).
+    pub const THERE: u8 = 1 << 6;
+    /// It is one of those that can be referred to; the other bits are its place.
+    pub const KNOWN: u8 = 1 << 7;
 }
 
 impl Pack for Brief {
     #[inline]
     fn pack(&self, w: &mut Writer) {
+        let at = Moment { frame: self.frame, ts: self.ts };
+        if let Some(place) = w.place(&at)
+            && w.known.get(usize::from(place)) == Some(self)
+        {
+            w.out.push(head::KNOWN | place);
+            return w.stand_at(&at);
+        }
         let side = usize::from(self.side == Side::Server);
         let before = w.context.last[side];
         let rare = Rarely {
@@ -505,7 +226,37 @@ impl Pack for Brief {
     #[inline]
     fn unpack(r: &mut Reader<'_>) -> Self {
         let bits = r.byte();
+        r.packet(bits)
+    }
+    #[inline]
+    fn pack_option(this: Option<&Self>, w: &mut Writer) {
+        let at = w.out.len();
+        match this {
+            Some(packet) => packet.pack(w),
+            None => w.out.push(0),
+        }
+        if let (Some(_), Some(first)) = (this, w.out.get_mut(at)) {
+            *first |= head::THERE;
+        }
+    }
+    #[inline]
+    fn unpack_option(r: &mut Reader<'_>) -> Option<Self> {
+        let bits = r.byte();
+        (bits & head::THERE != 0).then(|| r.packet(bits & !head::THERE))
+    }
+}
+
+impl Reader<'_> {
+    /// The packet whose first byte this is.
+    #[inline]
+    fn packet(&mut self, bits: u8) -> Brief {
+        let r = self;
         let has = |bit: u8| bits & bit != 0;
+        if has(head::KNOWN) {
+            let place = bits & !head::KNOWN;
+            r.moment_at(place);
+            return r.packet_at(place);
+        }
         let side = if has(head::SERVER) { Side::Server } else { Side::Client };
         let at = usize::from(has(head::SERVER));
         let before = r.context.last[at];
@@ -534,7 +285,7 @@ impl Pack for Brief {
             rare,
         };
         r.context.last[at] = last;
-        Self {
+        Brief {
             frame,
             ts,
             side,
@@ -615,7 +366,6 @@ side_fields!(
 );
 
 pack_fields! {
-    Moment { frame, ts }
     Seen { frame, ts, ttl }
     Totals { packets, bytes, payload, first, last, first_payload, last_payload, cut }
     Rtt { n, min, max, sum }
@@ -636,17 +386,9 @@ pack_fields! {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::there_and_back;
     use super::*;
     use proptest::prelude::*;
-
-    fn there_and_back<T: Pack>(t: &T) -> (T, usize) {
-        let mut w = Writer::default();
-        t.pack(&mut w);
-        let mut r = Reader::new(w.bytes());
-        let back = T::unpack(&mut r);
-        assert!(r.from.is_empty(), "{} bytes were not read", r.from.len());
-        (back, w.bytes().len())
-    }
 
     /// Any packet at all, made from noise.
     fn packet(noise: &[u64; 4]) -> Brief {
@@ -681,18 +423,10 @@ mod tests {
         }
 
         #[test]
-        fn numbers_come_back_as_they_were(a: u64, b: i64, c: Option<u16>, d: String) {
-            prop_assert_eq!(there_and_back(&a).0, a);
-            prop_assert_eq!(there_and_back(&b).0, b);
-            prop_assert_eq!(there_and_back(&c).0, c);
-            prop_assert_eq!(&there_and_back(&d).0, &d);
-        }
-
-        #[test]
         fn any_bytes_can_be_read(bytes: Vec<u8>) {
             let mut r = Reader::new(&bytes);
-            let _ = TcpRecord::unpack(&mut r);
-            let _ = Ladder::unpack(&mut r);
+            let mut ladder = Ladder::unpack(&mut r);
+            let _: TcpRecord = r.beside(&mut ladder.head, &mut ladder.tail, Pack::unpack);
         }
     }
 
@@ -717,6 +451,39 @@ mod tests {
         let (back, bytes) = there_and_back(&ladder);
         assert_eq!(back, ladder);
         assert!(bytes * 4 < ladder.len() * size_of::<Brief>(), "{bytes}");
+    }
+
+    #[test]
+    fn what_is_said_of_a_packet_in_the_ladder_is_its_place() {
+        let of =
+            |i: u64| Brief { seq: Pos(1 + i as i64 * 1_400), ..packet(&[1_000_000 + i * 7, 1_700_000_000_000_000_000 + (i << 24), i, 77]) };
+        let all: Vec<Brief> = (0..6).map(of).collect();
+        let (head, tail) = all.split_at(4);
+        let ladder = Ladder { head: head.to_vec(), tail: tail.to_vec(), between: 3 };
+        let at = |p: &Brief| Moment { frame: p.frame, ts: p.ts };
+        let elsewhere = Moment { frame: FrameNo(7), ..at(&all[2]) };
+        let marked = Brief { marks: 1 ^ all[5].marks, ..all[5] };
+        let said = (
+            [Some(at(&all[0])), None, Some(at(&all[5])), Some(elsewhere)],
+            [Some(all[3]), None, Some(all[4]), Some(marked)],
+            (at(&all[1]), all[2]),
+        );
+        let mut w = Writer::default();
+        ladder.pack(&mut w);
+        let packets = w.bytes().len();
+        w.refer_to(&ladder.head, &ladder.tail);
+        (said.0, said.1, said.2).pack(&mut w);
+        let len = w.bytes().len() - packets;
+        let mut r = Reader::new(w.bytes());
+        let mut back = Ladder::unpack(&mut r);
+        let told = r.beside(&mut back.head, &mut back.tail, |r| {
+            (<[Option<Moment>; 4]>::unpack(r), <[Option<Brief>; 4]>::unpack(r), <(Moment, Brief)>::unpack(r))
+        });
+        assert_eq!(told, said);
+        assert_eq!((back.head, back.tail, back.between), (ladder.head, ladder.tail, 3));
+        assert!(r.from.is_empty());
+        let [written_out, far] = [there_and_back(&marked).1, there_and_back(&elsewhere).1];
+        assert!(len <= 8 + far + written_out, "{len} bytes");
     }
 
     #[test]
