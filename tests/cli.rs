@@ -500,3 +500,16 @@ fn what_people_read_keeps_to_the_width_of_their_terminal() {
         }
     }
 }
+
+/// The label of the flow was hidden, its protocol was not, and a tunnel's protocol is its name.
+#[test]
+fn verbose_lines_name_a_tunnel_only_if_asked_to() {
+    let said = |args: &[&str]| {
+        let out = tamperscope(args).arg("fixtures/cases/wireguard-cut").output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(said(&["-v", "--show-circumvention"]).contains(" wireguard "));
+    let shy = said(&["-v"]);
+    let flows: Vec<&str> = shy.lines().filter(|l| l.starts_with("  frame ")).collect();
+    assert!(!flows.is_empty() && flows.iter().all(|l| !l.contains(" wireguard ")), "{shy}");
+}

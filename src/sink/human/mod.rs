@@ -194,11 +194,15 @@ impl<W: Output> Sink for Human<W> {
             let path = text::cut_front(&path, self.style.width.saturating_sub(HEAD.len()), self.style.ascii);
             let mut lines = vec![self.style.paint(Paint::Bold, &format!("{HEAD}{path}"))];
             for (i, flow) in story.flows.iter().enumerate() {
-                let label = story.labels.get(i).and_then(Option::as_ref).filter(|l| self.style.show_circumvention || !l.circumvention);
+                let label = story.labels.get(i).and_then(Option::as_ref);
+                let hidden = label.is_some_and(|l| l.circumvention) && !self.style.show_circumvention;
+                let label = label.filter(|_| !hidden);
                 if !self.style.verbose && label.is_none() {
                     continue;
                 }
-                lines.extend(flow_line(&self.style, flow, label));
+                // The protocol of a tunnel is its name.
+                let app = flow.app.filter(|_| !hidden);
+                lines.extend(flow_line(&self.style, flow, app, label));
                 if let Some(label) = label.filter(|_| self.style.explain_labels) {
                     lines.extend(explained(&self.style, label));
                 }
@@ -376,8 +380,8 @@ pub(super) fn between(f: &FlowRecord) -> String {
     format!("{} → {}", end(f.client), end(f.server))
 }
 
-pub(super) fn flow_line(style: &Style, f: &FlowRecord, label: Option<&Label>) -> Vec<String> {
-    let app = f.app.unwrap_or("-");
+fn flow_line(style: &Style, f: &FlowRecord, app: Option<&str>, label: Option<&Label>) -> Vec<String> {
+    let app = app.unwrap_or("-");
     let attempt = |l: &Label| if l.attempt { ", attempt" } else { "" };
     let service = label.map_or_else(String::new, |l| format!(" {} ({}{})", l.id, l.grade.name(), attempt(l)));
     let stage = match names::stage(f.stage) {
