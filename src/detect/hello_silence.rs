@@ -285,7 +285,11 @@ fn weigh_queue(scene: &Scene<'_>, back: &[FrameNo], tail: bool, until: Time, w: 
     if n > 0 {
         w.excluded(CAUSE, format!("it took {n} that began later"));
     } else {
-        w.against(0.0, CAUSE, "it repeated its SYN+ACK, as if the client's acknowledgement had not come either, and took no other meanwhile");
+        w.against(
+            0.0,
+            CAUSE,
+            "it repeated its SYN+ACK, as if the client's acknowledgement had not come either, and took no other meanwhile",
+        );
     }
     n > 0
 }

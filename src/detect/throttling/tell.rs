@@ -225,7 +225,11 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
         w.against(0.0, PACES, "a server that paces its packets can look alike");
     } else if queued && m.share < 0.004 {
         w.excluded(PACES, "packets waited on the path; a server that limits itself sends no more than passes");
-    } else if queued || m.queue.bursts >= BURSTS || before(m) || (elsewhere.is_some_and(|e| e.not_paced) && m.alone_hit() && !even_from_the_server(m)) {
+    } else if queued
+        || m.queue.bursts >= BURSTS
+        || before(m)
+        || (elsewhere.is_some_and(|e| e.not_paced) && m.alone_hit() && !even_from_the_server(m))
+    {
         let share = m.losses.share() * 100.0;
         w.excluded(PACES, format!("{share:.1} % of packets were dropped on the path; a server that limits itself sends less"));
     } else {

@@ -405,8 +405,7 @@ fn a_network_of_its_own_has_no_provider() {
 #[test]
 fn what_comes_evenly_spaced_to_a_tap_before_the_drops_was_spaced_by_its_server() {
     let judged = |even: bool| {
-        let mut c =
-            run(&with_others(vec![Down::from("157.240.1.1", "video.example").of("meta")]), &[], Tap::Before { from_server_ms: 15 });
+        let mut c = run(&with_others(vec![Down::from("157.240.1.1", "video.example").of("meta")]), &[], Tap::Before { from_server_ms: 15 });
         // A megabit a second, two packets in a hundred lost, whenever.
         let p = c.flows[0].pace.server.as_mut().unwrap();
         p.passed[..220].fill(10_500);
