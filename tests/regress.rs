@@ -5,7 +5,7 @@ mod support;
 
 use assert_cmd::Command;
 use serde_json::Value;
-use support::ladder::{Conv, Sent};
+use support::ladder::{Conv, Sent, merge};
 use support::pcap::Pcap;
 use support::say::{self, Hello};
 use support::wrap::Link;
@@ -166,4 +166,42 @@ fn a_clock_that_leaps_by_decades_costs_nothing() {
     packets.extend(download(40_001, 60 * 365 * 86_400_000));
     let records = analysed(&packets);
     assert_eq!(records.iter().filter(|r| r["type"] == "flow").count(), 2);
+}
+
+/// A server whose queue of new connections was full took no acknowledgement of its SYN+ACK and no message; that it repeated the SYN+ACK was
+/// taken for proof that only the way to it was cut, and the name was called filtered.
+#[test]
+fn a_server_that_takes_no_new_connections_filters_no_name() {
+    let server = "203.0.113.54:443";
+    let fine = |port: u16, server: &str, name: &str, at_ms: i64| {
+        let mut conv = Conv::new(&format!("192.168.1.23:{port}"), server).at_ms(at_ms);
+        conv.handshake().c2s(&Hello::to(name).record()).s2c(&say::server_flight(u64::from(port), 900)).ack();
+        for n in 0..8 {
+            conv.after_ms(700).s2c(&[n; 500]).ack();
+        }
+        conv.close().done()
+    };
+    let grade = |later: bool| {
+        let mut conv = Conv::new("192.168.1.23:40100", server).at_ms(1_000);
+        let mut parts = vec![fine(40_000, server, "www.example.net", 0), fine(40_001, "198.51.100.54:443", "www.example.org", 500)];
+        conv.syn().syn_ack();
+        let answer = conv.ack().done();
+        let again = answer[1].clone();
+        parts.push(answer);
+        conv.c2s(&Hello::to("chat.example.net").record());
+        for wait in [300, 600, 1_200, 2_400] {
+            conv.after_ms(wait).again();
+        }
+        parts.push(conv.done());
+        parts.push(vec![Sent { ts: again.ts + 3_100_000_000, ..again }]);
+        if later {
+            parts.push(fine(40_200, server, "www.example.net", 2_500));
+        }
+        let found = analysed(&merge(parts));
+        let found = found.iter().find(|r| r["kind"] == "sni_filtering").expect("a finding");
+        let stands = found["innocent"].as_array().unwrap().iter().filter(|i| i["stands"] == true).count();
+        (found["grade"].as_str().unwrap().to_owned(), stands)
+    };
+    assert_eq!(grade(false), ("possible".to_owned(), 1));
+    assert_eq!(grade(true), ("likely".to_owned(), 0), "a connection that began later was taken");
 }

@@ -13,7 +13,7 @@ use super::Detector;
 use super::silence::{self, Around, Hello};
 use super::weigh::{self, Claim, Weigh, fisher};
 use crate::model::finding::{Card, Direction, Finding, Grade, Kind};
-use crate::model::flow::{Brief, Outcome, mark};
+use crate::model::flow::{Brief, FlowRecord, Outcome, mark};
 use crate::model::frame::FrameNo;
 use crate::model::gist::Signs;
 use crate::model::scene::Scene;
@@ -41,6 +41,7 @@ client                        server
         "packet loss",
         "path-MTU black hole",
         "dead or overloaded server",
+        "server that takes no new connections",
         "the server bans the client",
         "outage of the line",
         "capture that misses packets",
@@ -158,6 +159,7 @@ pub(super) fn unanswered_hello(scene: &Scene<'_>) -> Option<Finding> {
     } else {
         Around::weigh_one_way(&mut w);
     }
+    let taken = weigh_queue(scene, &back, tail, last, &mut w);
     let path_ok = if seen_from_the_server {
         let ok = small_answers_lost(scene, &hello);
         if ok {
@@ -173,7 +175,7 @@ pub(super) fn unanswered_hello(scene: &Scene<'_>) -> Option<Finding> {
         weigh_ban(scene, &hello, last, &mut w);
     }
     w.excluded("packet loss", format!("{weight} retransmissions in a row would all have to be lost"));
-    let grade = grade(scene, &around, weight, path_ok, !back.is_empty(), tail)?;
+    let grade = grade(scene, &around, weight, path_ok && taken, !back.is_empty(), tail)?;
     let mut needs = vec!["a capture at the server, or at another network, of the same name"];
     if around.other_name.n == 0 {
         needs.push("a connection to the same address with another name");
@@ -265,6 +267,31 @@ fn weigh_ban(scene: &Scene<'_>, hello: &Hello, until: Time, w: &mut Weigh) {
     } else {
         w.against(0.0, CAUSE, "it had received the message, and may have dropped everything of this client after it");
     }
+}
+
+/// A machine whose queue of new connections is full takes neither the client's acknowledgement nor its message, and repeats its SYN+ACK; what it
+/// had taken before goes on. False if that stands: nothing but SYN+ACKs came back, and no connection begun later was taken.
+fn weigh_queue(scene: &Scene<'_>, back: &[FrameNo], tail: bool, until: Time, w: &mut Weigh) -> bool {
+    const CAUSE: &str = "server that takes no new connections";
+    let own = scene.flow;
+    let repeated = |frame: &FrameNo| own.ladder.iter().any(|p| p.frame == *frame && p.flags.syn());
+    if back.is_empty() || tail || !back.iter().all(repeated) {
+        return true;
+    }
+    let taken = |f: &&FlowRecord| {
+        f.server == own.server && f.first.ts > own.first.ts && f.totals.server.first_payload.is_some_and(|m| m.ts < until)
+    };
+    let n = scene.kin.with_server(own.server.ip).filter(taken).count();
+    if n > 0 {
+        w.excluded(CAUSE, format!("it took {n} that began later"));
+    } else {
+        w.against(
+            0.0,
+            CAUSE,
+            "it repeated its SYN+ACK, as if the client's acknowledgement had not come either, and took no other meanwhile",
+        );
+    }
+    n > 0
 }
 
 /// The client's repetitions of its message, acknowledged or not.

@@ -441,11 +441,15 @@ impl Measured<'_> {
         moments >= MOMENTS && tokens::emptiness(&s, self.p.rate).is_some_and(|empty| strays(empty, moments) >= deviations)
     }
 
+    /// Drops find a bucket of this rate empty.
+    pub fn bucket(&self) -> bool {
+        self.empties() || self.found_empty(SURELY)
+    }
+
     /// A policer of this traffic alone, on the way from a network that nobody holds to a tariff: the service's own.
     pub fn sold_to_nobody(&self) -> bool {
         let own = |l: &Lane<'_>| lane::known(l.label).is_some_and(|label| label.own_network);
-        let bucket = self.empties() || self.found_empty(SURELY);
-        !self.datagrams && self.mechanism == "policing" && bucket && self.group.iter().all(own)
+        !self.datagrams && self.mechanism == "policing" && self.bucket() && self.group.iter().all(own)
     }
 
     /// The receiver was heard, so that it could tell what it missed.

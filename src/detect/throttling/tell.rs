@@ -225,7 +225,11 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
         w.against(0.0, PACES, "a server that paces its packets can look alike");
     } else if queued && m.share < 0.004 {
         w.excluded(PACES, "packets waited on the path; a server that limits itself sends no more than passes");
-    } else if queued || m.queue.bursts >= BURSTS || before(m) || (elsewhere.is_some_and(|e| e.not_paced) && m.alone_hit()) {
+    } else if queued
+        || m.queue.bursts >= BURSTS
+        || before(m)
+        || (elsewhere.is_some_and(|e| e.not_paced) && m.alone_hit() && !even_from_the_server(m))
+    {
         let share = m.losses.share() * 100.0;
         w.excluded(PACES, format!("{share:.1} % of packets were dropped on the path; a server that limits itself sends less"));
     } else {
@@ -251,6 +255,11 @@ fn innocents(m: &Measured<'_>, elsewhere: Option<&origin::Elsewhere>, w: &mut We
 /// The flow itself was clearly faster before the limit took hold: then no pace of its own kept it.
 fn before(m: &Measured<'_>) -> bool {
     m.p.drops >= 2.0 && m.p.before.is_some_and(|b| b > 1.5 * m.p.rate)
+}
+
+/// Packets came evenly spaced before they reached what drops them, and those dropped did not find a bucket empty: the server spaced them.
+fn even_from_the_server(m: &Measured<'_>) -> bool {
+    m.side == Side::Server && m.queue.spaced() && !m.queue.grown() && m.losses.beyond > m.losses.before && !m.bucket()
 }
 
 /// The server's own line, which lets packets wait and carries no more at first than later.

@@ -401,3 +401,29 @@ fn a_network_of_its_own_has_no_provider() {
     assert_eq!((f.mechanism, grade, stands(f)), ("policing", Grade::Likely, vec![]));
     assert_eq!(one(&judged(video(), policer(&[0], true, 1e6))).1, Grade::Possible, "a tenant may be held by his hoster");
 }
+
+#[test]
+fn what_comes_evenly_spaced_to_a_tap_before_the_drops_was_spaced_by_its_server() {
+    let judged = |even: bool| {
+        let mut c = run(&with_others(vec![Down::from("157.240.1.1", "video.example").of("meta")]), &[], Tap::Before { from_server_ms: 15 });
+        // A megabit a second, two packets in a hundred lost, whenever.
+        let p = c.flows[0].pace.server.as_mut().unwrap();
+        p.passed[..220].fill(10_500);
+        p.drops.fill(0);
+        for bin in [9, 31, 38, 60, 71, 93, 99, 121, 139, 150, 168, 177, 199, 211] {
+            p.drops[bin] = 2;
+        }
+        (p.packets, p.lost_beyond, p.follow) = (1_540, 28, Default::default());
+        let (even_share, bursts) = if even { (100, 0) } else { (80, 20) };
+        p.follow.add(1_050_000, even_share);
+        p.follow.add(20_000_000, bursts);
+        c.flows[0].pace.server = Some(p.clone());
+        judge(&c)
+    };
+    let found = judged(true);
+    let (f, grade) = one(&found);
+    assert_eq!((grade, stands(f)), (Grade::Possible, vec!["rate limit of the server"]));
+    // What comes in bursts no server held to this rate.
+    let found = judged(false);
+    assert!(found.iter().all(|f| !stands(f).contains(&"rate limit of the server")), "{:?}", found.iter().map(stands).collect::<Vec<_>>());
+}
