@@ -104,11 +104,9 @@ impl Talk {
     pub(super) fn doze(&mut self, w: &mut Writer) {
         w.clear();
         let (ladder, tcp) = (std::mem::take(&mut self.ladder), self.tcp.take());
-        let mut pacer = PerSide::default();
-        ladder.pack_beside(w, |w| {
-            tcp.is_some().pack(w);
-            pacer = tcp.map(|c| c.doze(w)).unwrap_or_default();
-        });
+        ladder.pack_first(w);
+        tcp.is_some().pack(w);
+        let pacer = tcp.map(|c| c.doze(w)).unwrap_or_default();
         self.asleep = Some(Box::new(Asleep { bytes: w.bytes().into(), pacer }));
     }
 

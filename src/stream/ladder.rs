@@ -36,14 +36,13 @@ impl LadderBook {
         }
     }
 
-    /// Writes it, and what `write` writes, which may refer to its packets.
-    pub fn pack_beside(&self, w: &mut Writer, write: impl FnOnce(&mut Writer)) {
+    /// Writes it; what follows may refer to its packets.
+    pub fn pack_first(&self, w: &mut Writer) {
         self.pack(w);
         w.refer_to(&self.head, &self.ring);
-        write(w);
     }
 
-    /// Reads it, and what `read` reads.
+    /// Reads what [`Self::pack_first`] wrote, and what `read` reads of what followed.
     pub fn unpack_beside<T>(r: &mut Reader<'_>, read: impl FnOnce(&mut Reader<'_>) -> T) -> (Self, T) {
         let mut book = Self::unpack(r);
         let t = r.beside(&mut book.head, &mut book.ring, read);

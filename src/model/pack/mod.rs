@@ -379,27 +379,22 @@ impl Pack for Span {
     }
 }
 
-impl Pack for Seq {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.0.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self(u32::unpack(r))
-    }
+/// Writes what holds one value as that value.
+macro_rules! pack_inner {
+    ($($t:ident($inner:ty)),*) => { $(
+        impl Pack for $t {
+            #[inline]
+            fn pack(&self, w: &mut Writer) {
+                self.0.pack(w);
+            }
+            #[inline]
+            fn unpack(r: &mut Reader<'_>) -> Self {
+                Self(<$inner>::unpack(r))
+            }
+        }
+    )* };
 }
-
-impl Pack for Pos {
-    #[inline]
-    fn pack(&self, w: &mut Writer) {
-        self.0.pack(w);
-    }
-    #[inline]
-    fn unpack(r: &mut Reader<'_>) -> Self {
-        Self(i64::unpack(r))
-    }
-}
+pack_inner!(Seq(u32), Pos(i64));
 
 impl Pack for Side {
     #[inline]

@@ -80,18 +80,14 @@ impl Reader<'_> {
         t
     }
 
-    /// The packet at a place; one of zeros if there is none.
-    fn packet_at(&self, place: u8) -> Brief {
+    /// The packet at a place, from which later distances are; one of zeros if there is none.
+    fn known(&mut self, place: u8) -> Brief {
         let [head, tail] = &self.known;
         let place = usize::from(place);
-        let found = head.get(place).or_else(|| tail.get(place.checked_sub(head.len())?));
-        found.copied().unwrap_or(Brief::datagram(Moment { frame: FrameNo(0), ts: Time::from_nanos(0) }, Side::Client, 0))
-    }
-
-    fn moment_at(&mut self, place: u8) -> Moment {
-        let p = self.packet_at(place);
+        let found = head.get(place).or_else(|| tail.get(place.checked_sub(head.len())?)).copied();
+        let p = found.unwrap_or(Brief::datagram(Moment { frame: FrameNo(0), ts: Time::from_nanos(0) }, Side::Client, 0));
         (self.context.frame, self.context.ts) = (p.frame.0, p.ts.nanos());
-        Moment { frame: p.frame, ts: p.ts }
+        p
     }
 
     fn distance(&mut self) -> Moment {
@@ -131,7 +127,10 @@ impl Pack for Moment {
         match r.byte() {
             moment::NONE => None,
             moment::FAR => Some(r.distance()),
-            place => Some(r.moment_at(place.wrapping_sub(moment::PLACE))),
+            place => {
+                let p = r.known(place.wrapping_sub(moment::PLACE));
+                Some(Self { frame: p.frame, ts: p.ts })
+            }
         }
     }
 }
@@ -230,14 +229,10 @@ impl Pack for Brief {
     }
     #[inline]
     fn pack_option(this: Option<&Self>, w: &mut Writer) {
+        let Some(packet) = this else { return w.out.push(0) };
         let at = w.out.len();
-        match this {
-            Some(packet) => packet.pack(w),
-            None => w.out.push(0),
-        }
-        if let (Some(_), Some(first)) = (this, w.out.get_mut(at)) {
-            *first |= head::THERE;
-        }
+        packet.pack(w);
+        w.out[at] |= head::THERE;
     }
     #[inline]
     fn unpack_option(r: &mut Reader<'_>) -> Option<Self> {
@@ -253,9 +248,7 @@ impl Reader<'_> {
         let r = self;
         let has = |bit: u8| bits & bit != 0;
         if has(head::KNOWN) {
-            let place = bits & !head::KNOWN;
-            r.moment_at(place);
-            return r.packet_at(place);
+            return r.known(bits & !head::KNOWN);
         }
         let side = if has(head::SERVER) { Side::Server } else { Side::Client };
         let at = usize::from(has(head::SERVER));
